@@ -1,0 +1,75 @@
+"""RFC 6902 operations that turn one JSON document into another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+Operation = dict[str, Any]
+
+# What names an item of a Kubernetes list, in order of preference: volumeMounts
+# share their volume's name, so only mountPath tells two of them apart.
+MERGE_KEYS = ("mountPath", "name")
+
+
+def diff(old: Any, new: Any, path: str = "") -> Iterator[Operation]:
+    """Yield the operations; what `old` and `new` share by identity costs nothing."""
+    if old is new:
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        yield from _diff_dict(old, new, path)
+    elif isinstance(old, list) and isinstance(new, list):
+        yield from _diff_list(old, new, path)
+    elif not _equal(old, new):
+        yield {"op": "replace", "path": path, "value": new}
+
+
+def _diff_dict(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[Operation]:
+    for key in old:
+        if key not in new:
+            yield {"op": "remove", "path": f"{path}/{_escape(key)}"}
+    for key, value in new.items():
+        if key not in old:
+            yield {"op": "add", "path": f"{path}/{_escape(key)}", "value": value}
+        elif old[key] is not value:
+            yield from diff(old[key], value, f"{path}/{_escape(key)}")
+
+
+def _diff_list(old: list[Any], new: list[Any], path: str) -> Iterator[Operation]:
+    i = j = 0  # so far the list is new[:j] + old[i:]
+    while i < len(old) or j < len(new):
+        if i < len(old) and j < len(new) and _same_item(old[i], new[j]):
+            yield from diff(old[i], new[j], f"{path}/{j}")
+            i, j = i + 1, j + 1
+        elif i < len(old) and not any(_same_item(old[i], item) for item in new[j:]):
+            yield {"op": "remove", "path": f"{path}/{j}"}
+            i += 1
+        else:
+            yield {"op": "add", "path": f"{path}/{j}", "value": new[j]}
+            j += 1
+
+
+def _same_item(a: Any, b: Any) -> bool:
+    """Whether two list items are the same thing, maybe changed: same key, else equal."""
+    if a is b:
+        return True
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in MERGE_KEYS:
+            if key in a or key in b:
+                return key in a and key in b and bool(a[key] == b[key])
+    return _equal(a, b)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Equality as JSON sees it: `1 == True` and `1 == 1.0` in Python, not there."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return bool(a == b)
+
+
+def _escape(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,29 @@
+"""Kubernetes quantities: `100m`, `2`, `4Gi`, `1e3` (apimachinery's resource.Quantity)."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+_QUANTITY = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+))([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d{1,3})?")
+
+_SUFFIXES = {
+    **{suffix: Decimal(10) ** (3 * at - 9) for at, suffix in enumerate("num")},
+    **{suffix: Decimal(10) ** (3 * at) for at, suffix in enumerate(["", *"kMGTPE"])},
+    **{f"{prefix}i": Decimal(1024) ** at for at, prefix in enumerate("KMGTPE", start=1)},
+}
+
+
+def parse(text: str | float) -> Decimal:
+    """The number that `text` stands for.
+
+    Raises:
+        ValueError: `text` is no quantity; the message says what one looks like.
+    """
+    match = _QUANTITY.fullmatch(str(text))
+    if match is None:
+        raise ValueError(f"{text!r} is not a quantity such as 500m, 2 or 4Gi")
+    number, suffix = match[1], match[2] or ""
+    if suffix in _SUFFIXES:
+        return Decimal(number) * _SUFFIXES[suffix]
+    return Decimal(number + suffix)

@@ -1,0 +1,203 @@
+"""Why dinp did what it did: one enum, read by people and by machines.
+
+A member's value is the metric label (so it never holds user text); its `text` is the
+sentence for warnings, denials, logs and the command line, filled in by `say`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Reason(Enum):
+    """A value, and a sentence with named blanks."""
+
+    text: str
+
+    def __new__(cls, value: str, text: str) -> Reason:
+        member = object.__new__(cls)
+        member._value_ = value
+        member.text = text
+        return member
+
+    # ---- nothing to do ----
+    NOT_REQUESTED = "not_requested", "nothing asks for a Docker daemon"
+    OPTED_OUT = "opted_out", "dinp.io/inject is false"
+    MIRROR_POD = "mirror_pod", "static Pods are never changed"
+    DAEMONSET_POD = (
+        "daemonset_pod",
+        "Pods of a DaemonSet get no daemon by namespace default; annotate the Pod with dinp.io/inject to force it",
+    )
+    NEVER_INJECT = "never_inject", "the Pod's labels match neverInject of the config file"
+    NODE_AGENT = (
+        "node_agent",
+        "looks like a node agent, which wants the node's own containers ({signals}); annotate the Pod with dinp.io/inject: {mode} to force it",
+    )
+    OWN_DAEMON = (
+        "own_daemon",
+        "the Pod runs a Docker daemon of its own ({where}); left unchanged",
+    )
+    NO_CONTAINER = "no_container", "none of dinp.io/containers ({names}) is in this Pod"
+    INVALID_POD = "invalid_pod", "not a valid Pod: {problem}"
+    OTHER_OPERATION = "other_operation", "only the creation of Pods is looked at"
+    ALREADY_DONE = "already_done", "everything is in place"
+
+    # ---- done ----
+    INJECTED = "injected", "gave containers {containers} a Docker daemon"
+    MIGRATED = "migrated", "migrated {paths}"
+
+    # ---- the request is wrong: always denied ----
+    BAD_VALUE = "bad_value", "{source} {key}: {value!r} is not valid: {expected}"
+    CONFLICTING_REQUEST = (
+        "conflicting_request",
+        "label and annotation dinp.io/inject differ ({label!r} and {annotation!r}); keep one of them",
+    )
+    SHARED_DAEMON_NOT_ALLOWED = (
+        "shared_daemon_not_allowed",
+        "dinp.io/inject: {mode} points at a shared root daemon, which this namespace may not use; use sidecar, or ask a cluster admin to label the namespace dinp.io/shared-daemon=allowed",
+    )
+    SIDECAR_ONLY = (
+        "sidecar_only",
+        "annotation {key} is for sidecar mode, and this Pod's mode is {mode}; remove the annotation or use dinp.io/inject: sidecar",
+    )
+    UNKNOWN_CONTAINER = (
+        "unknown_container",
+        "annotation dinp.io/containers names {names}, which the Pod does not have; it has {known}",
+    )
+    IMAGE_NOT_ALLOWED = (
+        "image_not_allowed",
+        "annotation dinp.io/image: {value!r} is not on the allow-list of the config file ({allowed})",
+    )
+    FLAG_NOT_ALLOWED = (
+        "flag_not_allowed",
+        "annotation dinp.io/dockerd-args: {value!r} is not allowed; allowed are {allowed}",
+    )
+
+    # ---- the request cannot work: denied when explicit, else admitted unchanged ----
+    HOST_NETWORK = (
+        "host_network",
+        "a Docker daemon in a hostNetwork Pod would rewrite the node's iptables; remove hostNetwork, or use dinp.io/inject: daemonset",
+    )
+    WINDOWS = "windows", "dinp's Docker daemons run Linux containers, and this is a Windows Pod"
+    HOST_USERS = (
+        "host_users",
+        "a privileged daemon cannot run with hostUsers: false; remove hostUsers, or use a shared daemon",
+    )
+    NAME_TAKEN = (
+        "name_taken",
+        "{what} {name!r} at {where} uses a name or path of dinp's; rename it",
+    )
+    PVC_WITH_FS_GROUP = (
+        "pvc_with_fs_group",
+        "dinp.io/storage: {value} with fsGroup: the kubelet would change the owner of every image layer on the claim; remove fsGroup, or use emptydir or ephemeral storage",
+    )
+    DNS_POLICY = (
+        "dns_policy",
+        "dnsPolicy {policy} cannot resolve {host}; use ClusterFirst (ClusterFirstWithHostNet with hostNetwork)",
+    )
+    REQUEST_OVER_LIMIT = (
+        "request_over_limit",
+        "dinp.io/requests {resource}={request} is more than its limit {limit}; raise dinp.io/limits or lower dinp.io/requests",
+    )
+    SHARE_TAKEN = (
+        "share_taken",
+        "dinp.io/share: {path} is a mount of container {container} already, which the daemon sees anyway; remove the path from dinp.io/share",
+    )
+
+    # ---- warnings: done, but somebody should know ----
+    UNSURE = (
+        "unsure",
+        "nothing shows whether this Pod builds images or watches the node; migrated as the namespace asks, dinp.io/inject: false on the Pod opts out",
+    )
+    UNKNOWN_ANNOTATION = (
+        "unknown_annotation",
+        "annotation {key} is not one of dinp's and has no effect{hint}",
+    )
+    TEKTON_CONTAINERS = (
+        "tekton_containers",
+        "annotation dinp.io/containers names {names}, which this Pod does not have",
+    )
+    USERS_DOCKER_HOST = (
+        "users_docker_host",
+        "container {container} sets DOCKER_HOST itself ({value}): kept, so it does not use the daemon that dinp provides",
+    )
+    ENV_FROM = (
+        "env_from",
+        "container {container} uses envFrom: Docker variables that it brings cannot be seen here",
+    )
+    VARIABLE_REMOVED = (
+        "variable_removed",
+        "container {container}: removed {name}, which would switch its Docker clients to TLS",
+    )
+    VARIABLE_REPLACED = (
+        "variable_replaced",
+        "container {container}: {name} was {old!r}, now {new!r}",
+    )
+    NO_PROXY_VALUE_FROM = (
+        "no_proxy_value_from",
+        "container {container}: {name} comes from valueFrom, so {host} could not be added to it; docker-py would send its requests to the proxy",
+    )
+    SOCKET_REMOVED = (
+        "socket_removed",
+        "container {container}: the mount of the node's Docker socket at {path} is gone; clients that are hard-wired to that path will fail, those that read DOCKER_HOST work",
+    )
+    RUN_DIRECTORY = (
+        "run_directory",
+        "container {container} mounts the node's {path} at {mount_path}, which has no Docker socket any more: left, only the environment is set",
+    )
+    SOCKET_LEFT = (
+        "socket_left",
+        "container {container} mounts the node's Docker socket at {path} and is not named in dinp.io/containers: left as it is",
+    )
+    NODE_STATE_LEFT = (
+        "node_state_left",
+        "container {container} mounts {path} of the node at {mount_path}: left as it is, it shows nothing of the injected daemon",
+    )
+    SUB_PATH_EXPR = (
+        "sub_path_expr",
+        "container {container}: the mount at {path} uses subPathExpr and is not shared with the daemon, so docker run -v {path} will not see it",
+    )
+    SUB_PATH_FILE = (
+        "sub_path_file",
+        "container {container}: the subPath mount at {path} is written by an init container and is not shared with the daemon, so docker run -v {path} will not see it",
+    )
+    MOUNT_CONFLICT = (
+        "mount_conflict",
+        "containers {kept} and {container} mount different volumes at {path}; the daemon sees the one of {kept}",
+    )
+    QOS_CHANGED = (
+        "qos_changed",
+        "the Pod's QoS class changes from {old} to {new}; dinp.io/requests and dinp.io/limits with equal cpu and memory keep Guaranteed",
+    )
+    PROXY_REFERENCE = (
+        "proxy_reference",
+        "the daemon does not get {name} of container {container}, as its value refers to other variables",
+    )
+    PVC_SHARED = (
+        "pvc_shared",
+        "dinp.io/storage: pvc:{claim}: two daemons on one data directory destroy it; make sure that no other Pod uses the claim at the same time",
+    )
+    BIND_MOUNTS_SHARED = (
+        "bind_mounts_shared",
+        "docker run -v sees the file system of the shared daemon, not of this Pod{jenkins}",
+    )
+    PUBLISHED_PORTS = (
+        "published_ports",
+        "ports published on the shared daemon (docker run -p, testcontainers) are not reachable from this Pod",
+    )
+
+    def say(self, **blanks: object) -> Finding:
+        """Fill in the sentence. A missing blank is a KeyError: a bug of ours."""
+        return Finding(self, self.text.format(**blanks))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A reason and its finished sentence."""
+
+    reason: Reason
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
