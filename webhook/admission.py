@@ -1,16 +1,75 @@
-"""From the bytes of an AdmissionReview to the bytes of its answer (admission.k8s.io/v1)."""
+"""From the bytes of an AdmissionReview to the bytes of its answer (admission.k8s.io/v1).
+
+decode (checked; the Pod stays a dict) -> decide -> mutate -> diff -> answer.
+"""
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
+from typing import Any, Literal, cast
 
+import msgspec
+
+from webhook import __version__, patch, plan, rules
+from webhook import pod as pods
 from webhook.config import Config
-from webhook.reasons import Reason
+from webhook.mutation import mutate
+from webhook.patch import Operation
+from webhook.plan import Action, Plan
+from webhook.pod import Pod
+from webhook.reasons import Finding, Reason
 from webhook.rules import Rule
+
+OutcomeName = Literal["mutated", "unchanged", "denied"]
+
+# A Warning header is cut at 256 bytes by the API server, and all of them together at 4 KiB
+# (apiserver's warning filter, Kubernetes 1.34): longer ones would be cut in mid-sentence.
+_WARNING_BYTES = 256
 
 
 class ReviewError(Exception):
     """The request is no AdmissionReview of a Pod: HTTP 400. The message says where."""
+
+
+class GroupVersionKind(msgspec.Struct, frozen=True):
+    """As in meta/v1."""
+
+    group: str
+    version: str
+    kind: str
+
+
+class AdmissionRequest(msgspec.Struct, frozen=True, rename="camel"):
+    """The fields of an admission.k8s.io/v1 request that dinp reads."""
+
+    uid: str
+    kind: GroupVersionKind
+    operation: str = "CREATE"
+    namespace: str = ""
+    name: str = ""
+    sub_resource: str = ""
+    object: dict[str, Any] | None = None
+
+
+class AdmissionReview(msgspec.Struct, frozen=True, rename="camel"):
+    """The envelope."""
+
+    api_version: Literal["admission.k8s.io/v1"]
+    kind: Literal["AdmissionReview"]
+    request: AdmissionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """What dinp does with one Pod, whoever asked: the API server or the command line."""
+
+    pod: Pod  # the same object if nothing changes
+    operations: list[Operation]
+    outcome: OutcomeName
+    mode: str | None
+    finding: Finding
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +83,132 @@ class Outcome:
     owner: str | None  # Kind/name
     rule: Rule
     mode: str | None
-    outcome: str  # mutated, unchanged or denied
+    outcome: OutcomeName
     reason: Reason
     operations: int
 
 
+_decoder = msgspec.json.Decoder(AdmissionReview)
+_encoder = msgspec.json.Encoder()
+
+
+def inject(pod: dict[str, Any], rule: Rule, config: Config) -> Injection:
+    """Decide on one Pod and carry it out."""
+    problem = pods.problem(pod)
+    if problem is not None:
+        return _unchanged(cast("Pod", pod), Reason.INVALID_POD.say(problem=problem))
+    valid = cast("Pod", pod)
+    decided = plan.decide(valid, rule, config)
+    new = mutate(valid, decided, config)
+    operations = list(patch.diff(valid, new))
+    finding = decided.finding
+    if decided.action is Action.INJECT and not operations:
+        finding = Reason.ALREADY_DONE.say()
+    return Injection(
+        pod=new if operations else valid,
+        operations=operations,
+        outcome=_outcome(decided, operations),
+        mode=None if decided.mode is None else decided.mode.value,
+        finding=finding,
+        warnings=tuple(warning.text for warning in decided.warnings),
+    )
+
+
+def _outcome(decided: Plan, operations: list[Operation]) -> OutcomeName:
+    if decided.action is Action.DENY:
+        return "denied"
+    return "mutated" if operations else "unchanged"
+
+
+def _unchanged(pod: Pod, finding: Finding) -> Injection:
+    return Injection(pod, [], "unchanged", None, finding, ())
+
+
 def review(body: bytes, rule: Rule, config: Config) -> Outcome:
-    raise NotImplementedError
+    """Answer one AdmissionReview.
+
+    Raises:
+        ReviewError: `body` is no AdmissionReview v1 of a v1 Pod; the message names the place.
+    """
+    request, pod = _decode(body)
+    if request.operation != "CREATE" or request.sub_resource:
+        result = _unchanged(cast("Pod", pod), Reason.OTHER_OPERATION.say())
+    else:
+        result = inject(pod, rule, config)
+    return Outcome(
+        body=_answer(request.uid, rule, result),
+        uid=request.uid,
+        namespace=request.namespace,
+        name=_name(request, pod),
+        owner=_owner(pod),
+        rule=rule,
+        mode=result.mode,
+        outcome=result.outcome,
+        reason=result.finding.reason,
+        operations=len(result.operations),
+    )
+
+
+def _decode(body: bytes) -> tuple[AdmissionRequest, dict[str, Any]]:
+    try:
+        request = _decoder.decode(body).request
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise ReviewError(f"not an AdmissionReview of admission.k8s.io/v1: {error}") from error
+    kind = request.kind
+    if (kind.group, kind.version, kind.kind) != ("", "v1", "Pod"):
+        what = "/".join(part for part in (kind.group, kind.version, kind.kind) if part)
+        raise ReviewError(f"expected v1/Pod, got {what} - at `$.request.kind`")
+    if request.object is None:
+        raise ReviewError("expected a Pod, got null - at `$.request.object`")
+    if request.object.get("kind", "Pod") != "Pod" or request.object.get("apiVersion", "v1") != "v1":
+        raise ReviewError("expected a v1 Pod - at `$.request.object.kind`")
+    return request, request.object
+
+
+def _name(request: AdmissionRequest, pod: dict[str, Any]) -> str:
+    metadata = pod.get("metadata")
+    if request.name or not isinstance(metadata, dict):
+        return request.name
+    return str(metadata.get("name") or f"{metadata.get('generateName') or ''}*")
+
+
+def _owner(pod: dict[str, Any]) -> str | None:
+    metadata = pod.get("metadata")
+    owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
+    if not isinstance(owners, list) or not owners or not isinstance(owners[0], dict):
+        return None
+    return f"{owners[0].get('kind')}/{owners[0].get('name')}"
+
+
+def _answer(uid: str, rule: Rule, result: Injection) -> bytes:
+    response: dict[str, Any] = {"uid": uid, "allowed": result.outcome != "denied"}
+    if result.outcome == "denied":
+        # With a code of its own: without one the API server answers 500, which some
+        # controllers retry for ever.
+        response["status"] = {
+            "code": 403,
+            "reason": "Forbidden",
+            "message": f"dinp: {result.finding.text}",
+        }
+    if result.operations:
+        response["patchType"] = "JSONPatch"
+        response["patch"] = base64.b64encode(_encoder.encode(result.operations)).decode("ascii")
+    if result.warnings:
+        response["warnings"] = [_shortened(f"dinp: {warning}") for warning in result.warnings]
+    response["auditAnnotations"] = {
+        "rule": rules.path(rule).removeprefix("/pods/"),
+        "outcome": result.outcome,
+        "reason": result.finding.reason.value,
+        "version": __version__,
+        **({"mode": result.mode} if result.mode else {}),
+    }
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+    return _encoder.encode(review)
+
+
+def _shortened(text: str) -> str:
+    """At most 256 bytes; the whole sentence stands in dinp.io/status."""
+    raw = text.encode()
+    if len(raw) <= _WARNING_BYTES:
+        return text
+    return raw[: _WARNING_BYTES - 3].decode(errors="ignore") + "…"

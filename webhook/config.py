@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 import yaml
 
-from webhook import quantity
+from webhook import quantity, storage
 
 Resources = dict[str, str]
 Transport = Literal["tcp", "tls", "unix"]
@@ -30,7 +30,7 @@ class _Strict(
     """What all parts of the config file have in common."""
 
 
-class LabelSelectorRequirement(_Strict):
+class LabelSelectorRequirement(_Strict, frozen=True):
     """As in meta/v1."""
 
     key: str
@@ -38,7 +38,7 @@ class LabelSelectorRequirement(_Strict):
     values: tuple[str, ...] = ()
 
 
-class LabelSelector(_Strict):
+class LabelSelector(_Strict, frozen=True):
     """As in meta/v1: all of it must match. An empty one matches every Pod."""
 
     match_labels: dict[str, str] = {}
@@ -55,14 +55,14 @@ def _control_pods() -> tuple[LabelSelector, ...]:
     return (LabelSelector(match_expressions=(component,)),)
 
 
-class AddressPool(_Strict):
+class AddressPool(_Strict, frozen=True):
     """One `--default-address-pool`: networks of `/size` are cut out of `base`."""
 
     base: str = "198.19.0.0/16"
     size: Annotated[int, msgspec.Meta(ge=1, le=128)] = 24
 
 
-class Sidecar(_Strict):
+class Sidecar(_Strict, frozen=True):
     """Sidecar mode: the dind container and what it may use."""
 
     image: NonEmpty = "docker:29.7.2-dind"
@@ -104,7 +104,7 @@ class Sidecar(_Strict):
     startup_seconds: Annotated[int, msgspec.Meta(ge=10, le=3600)] = 300
 
 
-class Daemonset(_Strict):
+class Daemonset(_Strict, frozen=True):
     """Daemonset mode: a daemon on every node."""
 
     tls: bool = True
@@ -116,7 +116,7 @@ class Daemonset(_Strict):
     socket_directory: str = "/run/dinp"
 
 
-class Service(_Strict):
+class Service(_Strict, frozen=True):
     """Service mode: a StatefulSet behind a Service."""
 
     tls: bool = True
@@ -124,7 +124,7 @@ class Service(_Strict):
     namespace: NonEmpty = "dinp-daemons"
 
 
-class Config(_Strict):
+class Config(_Strict, frozen=True):
     """The whole file."""
 
     sidecar: Sidecar = Sidecar()
@@ -174,6 +174,10 @@ def _check(config: Config) -> None:
         for resource, value in _resources(sidecar, field).items():
             _check_quantity(value, f"$.sidecar.{field}[{resource!r}]")
     _check_quantity(sidecar.ephemeral_storage_limit, "$.sidecar.ephemeralStorageLimit")
+    try:
+        storage.parse(sidecar.storage)
+    except ValueError as error:
+        raise ConfigError(f"{error} - at `$.sidecar.storage`") from error
     _check_network(sidecar.bip, "$.sidecar.bip")
     for at, pool in enumerate(sidecar.default_address_pools):
         _check_network(pool.base, f"$.sidecar.defaultAddressPools[{at}].base")

@@ -41,6 +41,9 @@ class Volume(TypedDict, total=False):
     hostPath: HostPath | None
     emptyDir: dict[str, Any] | None
     persistentVolumeClaim: dict[str, Any] | None
+    ephemeral: dict[str, Any] | None
+    secret: dict[str, Any] | None
+    configMap: dict[str, Any] | None
 
 
 class Resources(TypedDict, total=False):
@@ -122,11 +125,11 @@ def problem(pod: Mapping[str, Any]) -> str | None:
     return None
 
 
-def annotations(pod: Pod) -> Mapping[str, str]:
+def annotations_of(pod: Pod) -> Mapping[str, str]:
     return (pod.get("metadata") or {}).get("annotations") or {}
 
 
-def labels(pod: Pod) -> Mapping[str, str]:
+def labels_of(pod: Pod) -> Mapping[str, str]:
     return (pod.get("metadata") or {}).get("labels") or {}
 
 
@@ -254,6 +257,23 @@ def with_init_containers(spec: PodSpec, added: Iterable[Container]) -> PodSpec:
     first = [container for name, container in wanted.items() if name not in there]
     kept = [wanted.get(container["name"], container) for container in old]
     return spec if _same(old, [*first, *kept]) else {**spec, "initContainers": [*first, *kept]}
+
+
+def with_supplemental_group(spec: PodSpec, gid: int) -> PodSpec:
+    """Add `gid` to the groups of every container's first process."""
+    context = spec.get("securityContext") or {}
+    groups = context.get("supplementalGroups") or []
+    if gid in groups:
+        return spec
+    return {**spec, "securityContext": {**context, "supplementalGroups": [*groups, gid]}}
+
+
+def with_image_pull_secret(spec: PodSpec, name: str) -> PodSpec:
+    """Add a Secret with credentials for pulling images."""
+    secrets = spec.get("imagePullSecrets") or []
+    if any(secret.get("name") == name for secret in secrets):
+        return spec
+    return {**spec, "imagePullSecrets": [*secrets, {"name": name}]}
 
 
 def map_containers(spec: PodSpec, edit: Callable[[Container], Container]) -> PodSpec:

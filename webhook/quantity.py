@@ -27,3 +27,11 @@ def parse(text: str | float) -> Decimal:
     if suffix in _SUFFIXES:
         return Decimal(number) * _SUFFIXES[suffix]
     return Decimal(number + suffix)
+
+
+def parse_or_zero(text: str | float) -> Decimal:
+    """Parse leniently what the API server has yet to check: no quantity is 0."""
+    try:
+        return parse(text)
+    except ValueError:
+        return Decimal(0)

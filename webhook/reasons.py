@@ -148,7 +148,7 @@ class Reason(Enum):
     )
     SOCKET_LEFT = (
         "socket_left",
-        "container {container} mounts the node's Docker socket at {path} and is not named in dinp.io/containers: left as it is",
+        "container {container} mounts the node's Docker socket at {path} and is not one of those that get a daemon: left as it is",
     )
     NODE_STATE_LEFT = (
         "node_state_left",

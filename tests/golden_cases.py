@@ -1,0 +1,100 @@
+"""Golden cases: `tests/golden/<case>/` holds a Pod, what it needs, and what dinp makes of it.
+
+| file | what | |
+|---|---|---|
+| `pod.yaml` | the Pod as its author wrote it | |
+| `case.yaml` | `about`: the sentence that the case shows; `rule`: the URL path; `config`: a config file | optional but `about` |
+| `expected.yaml` | the Pod after one pass; absent where it is left or denied | written |
+| `report.txt` | outcome, mode, reason, the sentence, and each warning | written |
+
+`pytest --update-golden` rewrites the written ones; a case is a folder, never code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from webhook import config as configs
+from webhook import rules
+from webhook.admission import Injection
+from webhook.config import Config
+from webhook.sidecar import SCRIPT
+
+ROOT = Path(__file__).parent / "golden"
+_SCRIPT_MARK = "<webhook/dind.sh>"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One folder."""
+
+    folder: Path
+    pod: dict[str, Any]
+    about: str
+    rule: rules.Rule
+    config: Config
+
+    @property
+    def expected(self) -> dict[str, Any] | None:
+        """The expected Pod, or None where it stays as it is."""
+        file = self.folder / "expected.yaml"
+        if not file.exists():
+            return None
+        text = file.read_text(encoding="utf-8")
+        return _with_script(yaml.safe_load(text), _SCRIPT_MARK, SCRIPT)
+
+    @property
+    def report(self) -> str:
+        return (self.folder / "report.txt").read_text(encoding="utf-8")
+
+    def update(self, result: Injection) -> None:
+        """Write down what `result` is."""
+        (self.folder / "report.txt").write_text(report(result), encoding="utf-8")
+        file = self.folder / "expected.yaml"
+        if result.outcome == "mutated":
+            pod = _with_script(result.pod, SCRIPT, _SCRIPT_MARK)
+            text = yaml.safe_dump(pod, sort_keys=False, allow_unicode=True, width=120)
+            file.write_text(text, encoding="utf-8")
+        else:
+            file.unlink(missing_ok=True)
+
+
+def load(folder: Path) -> Case:
+    about = yaml.safe_load((folder / "case.yaml").read_text(encoding="utf-8"))
+    pod = yaml.safe_load((folder / "pod.yaml").read_text(encoding="utf-8"))
+    return Case(
+        folder=folder,
+        pod=pod,
+        about=about["about"],
+        rule=rules.RULES[about.get("rule", "/pods/annotated")],
+        config=configs.parse(yaml.safe_dump(about.get("config", {})).encode()),
+    )
+
+
+def all_cases() -> list[Case]:
+    return [load(folder) for folder in sorted(ROOT.iterdir()) if folder.is_dir()]
+
+
+def report(result: Injection) -> str:
+    """What people and machines are told, one fact a line."""
+    lines = [
+        f"outcome: {result.outcome}",
+        f"mode: {result.mode or '-'}",
+        f"reason: {result.finding.reason.value}",
+        f"says: {result.finding}",
+        *(f"warning: {warning}" for warning in result.warnings),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _with_script(node: Any, old: str, new: str) -> Any:
+    """Keep the 60 lines of dind.sh out of every expectation: it is a file of its own."""
+    if isinstance(node, dict):
+        return {key: _with_script(value, old, new) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_with_script(item, old, new) for item in node]
+    return new if node == old else node

@@ -1,0 +1,70 @@
+"""Every golden case: the expected Pod, and what must hold for any Pod."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonpatch
+import kubernetes_validate
+import pytest
+
+from tests import golden_cases
+from tests.golden_cases import Case
+from webhook import admission
+
+CASES = golden_cases.all_cases()
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.folder.name)
+def case(request: pytest.FixtureRequest) -> Case:
+    found: Case = request.param
+    return found
+
+
+def test_expected_pod_and_report(case: Case, request: pytest.FixtureRequest) -> None:
+    """The Pod and the report are what the folder says."""
+    result = admission.inject(case.pod, case.rule, case.config)
+    if request.config.getoption("--update-golden"):
+        case.update(result)
+    assert case.report == golden_cases.report(result)
+    assert (case.expected or case.pod) == result.pod
+
+
+def test_no_stale_expectation(case: Case) -> None:
+    """A folder holds its four files and nothing that no test reads."""
+    files = {file.name for file in case.folder.iterdir()}
+    written = {"expected.yaml"} if "outcome: mutated" in case.report else set()
+    assert {"pod.yaml", "case.yaml", "report.txt"} | written == files
+    assert case.about
+
+
+def test_operations_are_rfc_6902(case: Case) -> None:
+    """An independent implementation of RFC 6902 comes to the same Pod."""
+    result = admission.inject(case.pod, case.rule, case.config)
+    assert result.pod == jsonpatch.apply_patch(case.pod, result.operations)
+
+
+def test_second_pass_changes_nothing(case: Case) -> None:
+    """Reinvocation and re-applied exports find everything in place."""
+    first = admission.inject(case.pod, case.rule, case.config)
+    second = admission.inject(first.pod, case.rule, case.config)  # type: ignore[arg-type]  # a Pod is a dict
+    assert [] == second.operations
+    assert ("denied" if first.outcome == "denied" else "unchanged") == second.outcome
+
+
+def test_result_is_a_valid_pod(case: Case) -> None:
+    """The strict schema of Kubernetes accepts what comes out."""
+    result = admission.inject(case.pod, case.rule, case.config)
+    if case.folder.name.startswith("invalid-"):
+        assert case.pod == result.pod
+        return
+    kubernetes_validate.validate(_complete(result.pod), "1.34", strict=True)
+
+
+def _complete(pod: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Pod", **pod}
+
+
+def test_at_least_sixty_cases() -> None:
+    """The traps of real CI are many, so are the cases."""
+    assert len(CASES) >= 60

@@ -1,0 +1,291 @@
+"""The one table of dinp.io/* annotations, and what a Pod's annotations and the config file ask.
+
+A parser turns the text into the value of a field of Settings, or into the Finding that
+denies the Pod. A new annotation is a new row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import ipaddress
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, cast, get_args
+
+from webhook import names, quantity, rules, storage
+from webhook import pod as pods
+from webhook.config import Config, Resources, Transport
+from webhook.pod import Pod
+from webhook.reasons import Finding, Reason
+from webhook.rules import Mode
+from webhook.storage import Storage
+
+# Flags of dockerd that a Pod's author may set: none opens a port, weakens the Pod's
+# isolation from other Pods, or names a file of the daemon's.
+ALLOWED_FLAGS: Final = (
+    *("mtu", "bip", "default-address-pool", "dns", "dns-search", "dns-opt", "storage-driver"),
+    *("label", "log-driver", "log-opt", "default-ulimit", "default-shm-size", "feature"),
+    *("ipv6", "fixed-cidr-v6", "ip6tables", "host-gateway-ip", "max-concurrent-*"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A path that clients and daemon share; `seed`: first copy what the client's image has."""
+
+    path: str
+    seed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonConfig:
+    """The ConfigMap with daemon.json and *.crt; `optional`: it may be missing."""
+
+    name: str
+    optional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the annotations say, over what the config file says."""
+
+    transport: Transport
+    rootless: bool
+    image: str
+    requests: Resources
+    limits: Resources
+    storage: Storage
+    registry_mirrors: tuple[str, ...]
+    insecure_registries: tuple[str, ...]
+    daemon_config: DaemonConfig | None
+    containers: tuple[str, ...] | None = None  # None: all eligible ones
+    share: tuple[Share, ...] = ()
+    dockerd_args: tuple[str, ...] = ()
+    own_requests: bool = False  # requests come from the annotation
+
+
+Parser = Callable[[str, str, Config], object]  # key, value, config -> value or Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One row: `field` of Settings it fills; None: read elsewhere."""
+
+    name: str
+    parse: Parser | None = None
+    field: str | None = None
+    sidecar_only: bool = True
+
+
+def read_settings(pod: Pod, mode: Mode, config: Config) -> Settings | Finding:
+    """What the Pod asks for, or the Finding that denies it."""
+    asked = {}
+    for name, value in pods.annotations_of(pod).items():
+        row = TABLE.get(name)
+        if row is None:
+            continue
+        if row.sidecar_only and mode.is_shared:
+            return Reason.SIDECAR_ONLY.say(key=name, mode=mode.value)
+        if row.parse is not None and row.field is not None:
+            parsed = row.parse(name, value, config)
+            if isinstance(parsed, Finding):
+                return parsed
+            asked[row.field] = parsed
+    return _over_defaults(asked, config)
+
+
+def unknown_annotations(pod: Pod) -> Iterator[Finding]:
+    """Warn of annotations under dinp.io/ that are not in the table: most are typos."""
+    for name in pods.annotations_of(pod):
+        if name.startswith("dinp.io/") and name not in TABLE:
+            close = difflib.get_close_matches(name, TABLE, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            yield Reason.UNKNOWN_ANNOTATION.say(key=name, hint=hint)
+
+
+def _over_defaults(asked: dict[str, object], config: Config) -> Settings:
+    sidecar = config.sidecar
+    rootless = bool(asked.get("rootless", sidecar.rootless))
+    optional = DaemonConfig(sidecar.daemon_config, optional=True) if sidecar.daemon_config else None
+    defaults = Settings(
+        transport=sidecar.transport,
+        rootless=rootless,
+        image=sidecar.rootless_image if rootless else sidecar.image,
+        requests=sidecar.requests,
+        limits=sidecar.limits,
+        storage=storage.parse(sidecar.storage),
+        registry_mirrors=sidecar.registry_mirrors,
+        insecure_registries=sidecar.insecure_registries,
+        daemon_config=optional,
+        own_requests="requests" in asked,
+    )
+    if not asked:
+        return defaults
+    for field in ("requests", "limits"):
+        if field in asked:
+            merged = {**getattr(defaults, field), **cast("Resources", asked[field])}
+            asked[field] = merged
+    return dataclasses.replace(defaults, **asked)  # type: ignore[arg-type]  # rows name real fields
+
+
+# ---- parsers -------------------------------------------------------------------------------
+
+
+def _bad(key: str, value: str, expected: str) -> Finding:
+    return Reason.BAD_VALUE.say(source="annotation", key=key, value=value, expected=expected)
+
+
+def _one_of(*values: str) -> Parser:
+    def parse(key: str, value: str, _config: Config) -> object:
+        return value if value in values else _bad(key, value, f"expected {' or '.join(values)}")
+
+    return parse
+
+
+def _boolean(key: str, value: str, _config: Config) -> object:
+    known = {"true": True, "false": False}
+    return known[value] if value in known else _bad(key, value, "expected true or false")
+
+
+def _items(value: str) -> tuple[str, ...]:
+    return tuple(item for part in value.split(",") if (item := part.strip()))
+
+
+def _list_of(valid: Callable[[str], bool], expected: str) -> Parser:
+    def parse(key: str, value: str, _config: Config) -> object:
+        items = _items(value)
+        wrong = [item for item in items if not valid(item)]
+        if not items or wrong:
+            return _bad(key, wrong[0] if wrong else value, expected)
+        return items
+
+    return parse
+
+
+def _image(_key: str, value: str, config: Config) -> object:
+    allowed = config.sidecar.allowed_images
+    if any(fnmatch.fnmatchcase(value, pattern) for pattern in allowed):
+        return value
+    return Reason.IMAGE_NOT_ALLOWED.say(value=value, allowed=", ".join(allowed) or "nothing")
+
+
+RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
+
+
+def _resources(key: str, value: str, _config: Config) -> object:
+    expected = f"expected a list such as cpu=2,memory=4Gi of {', '.join(RESOURCES)}"
+    found: dict[str, str] = {}
+    for item in _items(value):
+        resource, _, amount = item.partition("=")
+        if resource not in RESOURCES or resource in found:
+            return _bad(key, value, expected)
+        try:
+            if quantity.parse(amount) < 0:
+                return _bad(key, value, f"{item} is negative")
+        except ValueError as error:
+            return _bad(key, value, str(error))
+        found[resource] = amount
+    return found or _bad(key, value, expected)
+
+
+def _storage(key: str, value: str, _config: Config) -> object:
+    try:
+        return storage.parse(value)
+    except ValueError as error:
+        return _bad(key, value, str(error))
+
+
+def _share(key: str, value: str, _config: Config) -> object:
+    shares = []
+    for item in _items(value):
+        path, _, option = item.partition(":")
+        if not path.startswith("/") or option not in {"", "seed"} or pods.clean_path(path) != path:
+            return _bad(key, item, "expected absolute, clean paths, each maybe with :seed")
+        if path == "/" or pods.is_within(path, names.DIRECTORY):
+            return _bad(key, item, "this path cannot be shared")
+        shares.append(Share(path, seed=option == "seed"))
+    if len({share.path for share in shares}) != len(shares) or not shares:
+        return _bad(key, value, "expected absolute paths, each once")
+    return tuple(shares)
+
+
+_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+def _daemon_config(key: str, value: str, _config: Config) -> object:
+    if not _DNS_NAME.fullmatch(value):
+        return _bad(key, value, "expected the name of a ConfigMap in the Pod's namespace")
+    return DaemonConfig(value, optional=False)
+
+
+def _dockerd_args(key: str, value: str, _config: Config) -> object:
+    try:
+        args = tuple(shlex.split(value))
+    except ValueError as error:
+        return _bad(key, value, str(error))
+    for arg in args:
+        flag = arg.partition("=")[0]
+        allowed = any(fnmatch.fnmatchcase(flag, f"--{pattern}") for pattern in ALLOWED_FLAGS)
+        if not allowed:
+            return Reason.FLAG_NOT_ALLOWED.say(
+                value=arg, allowed=", ".join(f"--{flag}=…" for flag in ALLOWED_FLAGS)
+            )
+    return args
+
+
+_REGISTRY = re.compile(
+    r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?"
+)
+_MIRROR = re.compile(rf"https?://({_REGISTRY.pattern})/?")
+
+
+def _is_registry(item: str) -> bool:
+    if _REGISTRY.fullmatch(item):
+        return True
+    try:
+        ipaddress.ip_network(item)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_mirror(item: str) -> bool:
+    return _MIRROR.fullmatch(item) is not None
+
+
+TABLE: Final = {
+    row.name: row
+    for row in (
+        Annotation(rules.INJECT, sidecar_only=False),
+        Annotation(names.STATUS, sidecar_only=False),
+        Annotation(
+            "dinp.io/containers",
+            _list_of(bool, "expected container names, separated by commas"),
+            "containers",
+            sidecar_only=False,
+        ),
+        Annotation("dinp.io/transport", _one_of(*get_args(Transport)), "transport"),
+        Annotation("dinp.io/rootless", _boolean, "rootless"),
+        Annotation("dinp.io/image", _image, "image"),
+        Annotation("dinp.io/requests", _resources, "requests"),
+        Annotation("dinp.io/limits", _resources, "limits"),
+        Annotation("dinp.io/storage", _storage, "storage"),
+        Annotation("dinp.io/share", _share, "share"),
+        Annotation(
+            "dinp.io/registry-mirrors",
+            _list_of(_is_mirror, "expected URLs such as https://mirror.example.com"),
+            "registry_mirrors",
+        ),
+        Annotation(
+            "dinp.io/insecure-registries",
+            _list_of(_is_registry, "expected hosts such as registry.example.com:5000, or CIDRs"),
+            "insecure_registries",
+        ),
+        Annotation("dinp.io/daemon-config", _daemon_config, "daemon_config"),
+        Annotation("dinp.io/dockerd-args", _dockerd_args, "dockerd_args"),
+    )
+}

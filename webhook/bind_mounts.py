@@ -1,0 +1,126 @@
+"""Which of the clients' volumeMounts the daemon gets too, at the same paths.
+
+`docker run -v $PWD:/src` names a path of the client, and dockerd looks it up in its own
+file system: it finds the files only where both see one volume at one path.
+
+Not mirrored: dinp's own mounts, the node's Docker, service-account tokens, paths that the
+daemon's container needs for itself, subPathExpr (its variables are not the daemon's), and
+subPath of a volume that an init container writes (the daemon starts before it, and the
+kubelet would create the missing file as a directory).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from webhook import names
+from webhook import pod as pods
+from webhook.pod import Container, Pod, VolumeMount
+from webhook.reasons import Finding, Reason
+
+_DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
+
+# What the daemon's container needs as its image has it: a mount at, below or above these
+# would hide it. The image has its programs in /usr/local/bin.
+_SYSTEM_TREES: Final = (
+    *("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/proc", "/sys", "/dev", names.DIRECTORY),
+    *("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/libexec"),
+    *("/usr/local/bin", "/usr/local/sbin", "/usr/local/lib"),
+    *("/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"),
+    *("/etc/subuid", "/etc/subgid", "/var/lib/docker", "/var/lib/containerd"),
+    *("/run/docker", "/var/run/docker", "/home/rootless", names.DAEMON_CONFIG_PATH),
+    *("/run/secrets", "/var/run/secrets"),
+)
+
+
+@dataclass(slots=True)
+class _Mirror:
+    """What has been mirrored so far: mountPath -> (mount, container it came from)."""
+
+    pod: Pod
+    written_by_init: frozenset[str]  # volumes
+    by_path: dict[str, tuple[VolumeMount, str]] = field(default_factory=dict)
+    warnings: list[Finding] = field(default_factory=list)
+
+
+def mirror(
+    pod: Pod, clients: Sequence[Container], left_out: Iterable[str]
+) -> tuple[tuple[VolumeMount, ...], tuple[Finding, ...]]:
+    """The volumeMounts for the daemon, and what people should know.
+
+    `left_out` are the mountPaths of the node's Docker. Of two volumes at one path the
+    default container's wins, else the first container's.
+    """
+    result = _Mirror(pod, frozenset(_written_by_init(pod)))
+    excluded = frozenset(left_out)
+    default = default_container(pod)["name"]
+    init = {container["name"] for container in pod["spec"].get("initContainers") or ()}
+    for container in sorted(clients, key=lambda c: (c["name"] != default, c["name"] in init)):
+        for mount in pods.mounts(container):
+            if _is_eligible(mount, excluded):
+                _add(result, container, mount)
+    return tuple(mount for mount, _ in result.by_path.values()), tuple(result.warnings)
+
+
+def default_container(pod: Pod) -> Container:
+    """The container that kubectl takes when none is named: the annotation's, else the first."""
+    named = pods.annotations_of(pod).get(_DEFAULT_CONTAINER)
+    everyone = pod["spec"]["containers"]
+    return next((container for container in everyone if container["name"] == named), everyone[0])
+
+
+def _is_eligible(mount: VolumeMount, excluded: frozenset[str]) -> bool:
+    if mount["name"] in names.VOLUMES or mount["mountPath"] in excluded:
+        return False
+    path = pods.clean_path(mount["mountPath"])
+    return path.startswith("/") and not _is_system(path)
+
+
+def _is_system(path: str) -> bool:
+    return any(pods.is_within(path, tree) or pods.is_within(tree, path) for tree in _SYSTEM_TREES)
+
+
+def _written_by_init(pod: Pod) -> Iterator[str]:
+    """Volumes that an init container may write: files in them may not exist yet."""
+    for container in pod["spec"].get("initContainers") or ():
+        if names.is_own_container(container["name"]):
+            continue
+        for mount in pods.mounts(container):
+            if not mount.get("readOnly"):
+                yield mount["name"]
+
+
+def _add(result: _Mirror, container: Container, mount: VolumeMount) -> None:
+    path = pods.clean_path(mount["mountPath"])
+    blanks = {"container": container["name"], "path": path}
+    if mount.get("subPathExpr"):
+        result.warnings.append(Reason.SUB_PATH_EXPR.say(**blanks))
+        return
+    if mount.get("subPath") and mount["name"] in result.written_by_init:
+        result.warnings.append(Reason.SUB_PATH_FILE.say(**blanks))
+        return
+    ours = _mirrored(mount, path)
+    there = result.by_path.get(path)
+    if there is None:
+        result.by_path[path] = (ours, container["name"])
+    elif _source(there[0]) != _source(ours):
+        result.warnings.append(Reason.MOUNT_CONFLICT.say(kept=there[1], **blanks))
+    elif not ours.get("readOnly"):
+        # One writer is enough for the daemon to write there on its behalf.
+        result.by_path[path] = (ours, there[1])
+
+
+def _source(mount: VolumeMount) -> tuple[str, str]:
+    return mount["name"], pods.clean_path(mount.get("subPath") or "")
+
+
+def _mirrored(mount: VolumeMount, path: str) -> VolumeMount:
+    """The same mount without mountPropagation, which is the client's own affair."""
+    ours: VolumeMount = {"name": mount["name"], "mountPath": path}
+    if sub_path := mount.get("subPath"):
+        ours["subPath"] = sub_path
+    if mount.get("readOnly"):
+        ours["readOnly"] = True
+    return ours

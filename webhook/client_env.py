@@ -1,0 +1,135 @@
+"""The Docker variables of one client container.
+
+| DOCKER_HOST that is there | what happens |
+|---|---|
+| none, or empty | set (an empty one in place) |
+| the socket that was mounted, at any of its paths | replaced in place |
+| the same as ours | kept |
+| anything else, or valueFrom | the user's wins: no Docker variable is touched |
+
+TLS is turned off by an empty DOCKER_TLS_VERIFY and by removing what else turns it on: any
+value, "0" too, switches the CLI to TLS, and DOCKER_CERT_PATH alone switches docker-py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from webhook import docker_socket, names
+from webhook import pod as pods
+from webhook.endpoint import Endpoint
+from webhook.pod import Container, EnvVar
+from webhook.reasons import Finding, Reason
+
+PROXY_VARIABLES: Final = tuple(
+    variant
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    for variant in (name, name.lower())
+)
+NO_PROXY_VARIABLES: Final = ("NO_PROXY", "no_proxy")
+TESTCONTAINERS_HOST: Final = "TESTCONTAINERS_HOST_OVERRIDE"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEnv:
+    """What becomes of the variables; `uses_daemon` is False where the user's own DOCKER_HOST wins."""
+
+    uses_daemon: bool
+    variables: tuple[EnvVar, ...] = ()
+    removed: tuple[str, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+
+
+def client_env(container: Container, endpoint: Endpoint, socket_paths: Iterable[str]) -> ClientEnv:
+    """Decide the variables of `container`, where `socket_paths` were mounts of the socket."""
+    warnings = []
+    if container.get("envFrom"):
+        warnings.append(Reason.ENV_FROM.say(container=container["name"]))
+    there = pods.env_var(container, "DOCKER_HOST")
+    if there is not None and not _is_replaceable(there, endpoint, socket_paths):
+        value = "valueFrom" if there.get("valueFrom") else there.get("value")
+        warnings.append(Reason.USERS_DOCKER_HOST.say(container=container["name"], value=value))
+        return ClientEnv(uses_daemon=False, warnings=tuple(warnings))
+    removed = () if endpoint.tls else _tls_variables(container)
+    variables = (*_docker_variables(container, endpoint), *_no_proxy(container, endpoint))
+    warnings += [
+        Reason.VARIABLE_REMOVED.say(container=container["name"], name=name) for name in removed
+    ]
+    warnings += _replaced(container, variables)
+    warnings += _unreachable_no_proxy(container, endpoint)
+    return ClientEnv(True, variables, removed, tuple(warnings))
+
+
+def _is_replaceable(var: EnvVar, endpoint: Endpoint, socket_paths: Iterable[str]) -> bool:
+    value = var.get("value") or ""
+    if var.get("valueFrom"):
+        return False
+    if value in {"", endpoint.docker_host}:
+        return True
+    scheme, _, path = value.partition("://")
+    known = {*docker_socket.DEFAULT_PATHS, *socket_paths, names.SOCKET_PATH}
+    return scheme == "unix" and pods.clean_path(path) in known
+
+
+def _tls_variables(container: Container) -> tuple[str, ...]:
+    names_ = ("DOCKER_CERT_PATH", "DOCKER_TLS")
+    return tuple(name for name in names_ if pods.env_var(container, name) is not None)
+
+
+def _docker_variables(container: Container, endpoint: Endpoint) -> Iterator[EnvVar]:
+    yield from endpoint.first
+    yield {"name": "DOCKER_HOST", "value": endpoint.docker_host}
+    yield {"name": "DOCKER_TLS_VERIFY", "value": "1" if endpoint.tls else ""}
+    if endpoint.tls:
+        yield {"name": "DOCKER_CERT_PATH", "value": names.CERTS_PATH}
+    if endpoint.ports_host and pods.env_var(container, TESTCONTAINERS_HOST) is None:
+        yield {"name": TESTCONTAINERS_HOST, "value": endpoint.ports_host}
+
+
+def _no_proxy(container: Container, endpoint: Endpoint) -> Iterator[EnvVar]:
+    """Keep the proxy away from the daemon: docker-py sends it even requests to localhost."""
+    if endpoint.proxy_host is None or not _has_proxy(container):
+        return
+    there = [name for name in NO_PROXY_VARIABLES if pods.env_var(container, name)]
+    for name in there or NO_PROXY_VARIABLES:
+        var = pods.env_var(container, name) or {"name": name}
+        if var.get("valueFrom"):
+            continue
+        hosts = var.get("value") or ""
+        listed = {host.strip() for host in hosts.split(",")}
+        if listed.isdisjoint({"*", endpoint.proxy_host}):
+            joined = f"{hosts},{endpoint.proxy_host}" if hosts else endpoint.proxy_host
+            yield {"name": name, "value": joined}
+
+
+def _has_proxy(container: Container) -> bool:
+    return any(
+        var["name"] in PROXY_VARIABLES and (var.get("value") or var.get("valueFrom"))
+        for var in pods.env(container)
+    )
+
+
+def _unreachable_no_proxy(container: Container, endpoint: Endpoint) -> Iterator[Finding]:
+    if endpoint.proxy_host is None or not _has_proxy(container):
+        return
+    for name in NO_PROXY_VARIABLES:
+        var = pods.env_var(container, name)
+        if var is not None and var.get("valueFrom"):
+            yield Reason.NO_PROXY_VALUE_FROM.say(
+                container=container["name"], name=name, host=endpoint.proxy_host
+            )
+
+
+def _replaced(container: Container, variables: Iterable[EnvVar]) -> Iterator[Finding]:
+    """Warn where a TLS setting of the user's gives way to ours."""
+    for var in variables:
+        old = pods.env_var(container, var["name"])
+        if var["name"] not in {"DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"} or old is None:
+            continue
+        was = "valueFrom" if old.get("valueFrom") else old.get("value") or ""
+        if was not in {"", var.get("value")}:
+            yield Reason.VARIABLE_REPLACED.say(
+                container=container["name"], name=var["name"], old=was, new=var.get("value")
+            )

@@ -1,0 +1,137 @@
+"""The client containers: which may be one, and what becomes of each one's variables and mounts."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from webhook import client_env, docker_socket, endpoint, names, share
+from webhook import pod as pods
+from webhook.annotations import Settings
+from webhook.config import Config
+from webhook.docker_socket import Kind, NodeMount
+from webhook.pod import Container, EnvVar, Pod, VolumeMount
+from webhook.reasons import Finding, Reason
+from webhook.rules import Mode
+
+_MIGRATED: Final = frozenset({Kind.SOCKET, Kind.CLI, Kind.CLI_LIBRARY})
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A volumeMount and what it becomes; None: it is removed."""
+
+    old: VolumeMount
+    new: VolumeMount | None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One container that gets a daemon."""
+
+    name: str
+    variables: tuple[EnvVar, ...] = ()
+    removed: tuple[str, ...] = ()
+    mounts: tuple[VolumeMount, ...] = ()
+    replacements: tuple[Replacement, ...] = ()
+    socket_paths: tuple[str, ...] = ()  # mountPaths of the node's socket
+    uses_socket: bool = False  # its processes open a unix socket: the group matters
+    warnings: tuple[Finding, ...] = ()
+
+
+def is_eligible(name: str, config: Config) -> bool:
+    """Whether a container of this name may be a client: not dinp's own, no mesh proxy."""
+    return not names.is_own_container(name) and not any(
+        fnmatch.fnmatchcase(name, pattern) for pattern in config.infrastructure_containers
+    )
+
+
+def socket_containers(pod: Pod) -> frozenset[str]:
+    """Names of the containers that mount the node's Docker socket."""
+    return frozenset(
+        found.container for found in docker_socket.node_mounts(pod) if found.kind is Kind.SOCKET
+    )
+
+
+def clients(
+    pod: Pod, mode: Mode, settings: Settings, config: Config, chosen: Sequence[Container]
+) -> tuple[Client, ...]:
+    """Decide on every chosen container."""
+    found: dict[str, list[NodeMount]] = {}
+    for node_mount in docker_socket.node_mounts(pod):
+        found.setdefault(node_mount.container, []).append(node_mount)
+    return tuple(
+        _client(container, mode, settings, config, found.get(container["name"], ()))
+        for container in chosen
+    )
+
+
+def sockets_left(pod: Pod, decided: Iterable[Client]) -> Iterator[Finding]:
+    """Warn of containers that are no clients, and keep a socket that is dead."""
+    names_ = {client.name for client in decided}
+    for found in docker_socket.node_mounts(pod):
+        if found.kind is Kind.SOCKET and found.container not in names_:
+            path = found.mount["mountPath"]
+            yield Reason.SOCKET_LEFT.say(container=found.container, path=path)
+
+
+def _client(
+    container: Container,
+    mode: Mode,
+    settings: Settings,
+    config: Config,
+    found: Sequence[NodeMount],
+) -> Client:
+    sockets = [node_mount for node_mount in found if node_mount.kind is Kind.SOCKET]
+    socket_paths = [node_mount.mount["mountPath"] for node_mount in sockets]
+    has_socket = bool(sockets) or _has_our_socket(container)
+    where = endpoint.endpoint(mode, settings, config, socket=has_socket)
+    env = client_env.client_env(container, where, map(pods.clean_path, socket_paths))
+    mounts = (*share.mounts(settings.share), *(where.mounts if env.uses_daemon else ()))
+    return Client(
+        name=container["name"],
+        variables=env.variables,
+        removed=env.removed,
+        mounts=mounts,
+        replacements=tuple(_replacements(found, mode)),
+        socket_paths=tuple(socket_paths),
+        uses_socket=mode is not Mode.SERVICE
+        and (has_socket or (env.uses_daemon and where.docker_host == endpoint.UNIX_HOST)),
+        warnings=(*env.warnings, *_mount_warnings(found, mode)),
+    )
+
+
+def _has_our_socket(container: Container) -> bool:
+    """Whether an earlier pass has given the container a socket of ours."""
+    return any(
+        mount["name"] == names.SOCKET
+        or (mount["name"] == names.RUN and mount.get("subPath") == "docker.sock")
+        for mount in pods.mounts(container)
+    )
+
+
+def _replacements(found: Iterable[NodeMount], mode: Mode) -> Iterator[Replacement]:
+    for node_mount in found:
+        if node_mount.kind in _MIGRATED:
+            yield Replacement(node_mount.mount, docker_socket.becomes(node_mount, mode))
+
+
+def _mount_warnings(found: Iterable[NodeMount], mode: Mode) -> Iterator[Finding]:
+    for node_mount in found:
+        blanks = {
+            "container": node_mount.container,
+            "path": node_mount.path,
+            "mount_path": node_mount.mount["mountPath"],
+        }
+        match node_mount.kind:
+            case Kind.SOCKET if mode is Mode.SERVICE:
+                blanks["path"] = node_mount.mount["mountPath"]
+                yield Reason.SOCKET_REMOVED.say(**blanks)
+            case Kind.RUN_DIRECTORY:
+                yield Reason.RUN_DIRECTORY.say(**blanks)
+            case Kind.STATE:
+                yield Reason.NODE_STATE_LEFT.say(**blanks)
+            case _:
+                pass

@@ -1,0 +1,160 @@
+"""The Pod's side of its daemon: volumes, init containers, group, and what the sidecar gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from webhook import (
+    bind_mounts,
+    docker_socket,
+    names,
+    obstacles,
+    resources,
+    share,
+    shared_daemon,
+    sidecar,
+)
+from webhook import pod as pods
+from webhook.annotations import Settings
+from webhook.client_env import NO_PROXY_VARIABLES
+from webhook.clients import Client
+from webhook.config import Config
+from webhook.pod import Container, EnvVar, Pod, Volume, VolumeMount
+from webhook.reasons import Finding, Reason
+from webhook.rules import Mode
+
+_PROXY_VARIABLES: Final = (
+    *("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"),
+    *NO_PROXY_VARIABLES,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """What the Pod gets beside its client containers, but for the socket's links."""
+
+    volumes: tuple[Volume, ...] = ()
+    known_volumes: tuple[Volume, ...] = ()  # what an earlier pass may have added, too
+    init_containers: tuple[Container, ...] = ()  # in the order in which they start
+    supplemental_group: int | None = None
+    mirrored: tuple[VolumeMount, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+
+
+def daemon(
+    pod: Pod, mode: Mode, settings: Settings, config: Config, clients: Sequence[Client]
+) -> Daemon | Finding:
+    """Decide, or say which annotation contradicts which."""
+    if mode is Mode.SIDECAR:
+        return _sidecar(pod, settings, config, clients)
+    return _shared(config, clients)
+
+
+def _shared(config: Config, clients: Sequence[Client]) -> Daemon:
+    used = {mount["name"] for client in clients for mount in _new_mounts(client)}
+    uses_socket = any(client.uses_socket for client in clients)
+    return Daemon(
+        volumes=tuple(shared_daemon.volumes(used, config)),
+        known_volumes=tuple(shared_daemon.volumes(names.VOLUMES, config)),
+        init_containers=(shared_daemon.cli_container(config),) if names.CLI in used else (),
+        # The DaemonSet's socket has the group of the dind image, whatever the Pod's fsGroup.
+        supplemental_group=config.sidecar.socket_group if uses_socket else None,
+    )
+
+
+def _new_mounts(client: Client) -> Iterator[VolumeMount]:
+    yield from client.mounts
+    for replacement in client.replacements:
+        if replacement.new is not None:
+            yield replacement.new
+
+
+def _sidecar(
+    pod: Pod, settings: Settings, config: Config, clients: Sequence[Client]
+) -> Daemon | Finding:
+    asked = resources.daemon_resources(pod, settings, config)
+    if isinstance(asked, Finding):
+        return asked
+    by_name = {container["name"]: container for container in pods.containers(pod)}
+    containers = [by_name[client.name] for client in clients]
+    mirrored, warnings = bind_mounts.mirror(pod, containers, _node_paths(pod))
+    mirrored = (*mirrored, *share.mounts(settings.share))
+    existing = obstacles.existing_dind(pod)
+    if existing is not None:
+        dind = sidecar.merged(existing, mirrored)
+    else:
+        proxy, proxy_warnings = _proxy(pod, config)
+        dind = sidecar.container(
+            pod, settings, config, resources=asked, mirrored=mirrored, proxy=proxy
+        )
+        changed = resources.qos_changed(pod, asked)
+        warnings = (*warnings, *proxy_warnings, *((changed,) if changed else ()))
+    seeds = share.seed_containers(settings.share, containers[0])
+    volumes = (*sidecar.volumes(settings), *share.volumes(settings.share))
+    return Daemon(
+        volumes=volumes,
+        known_volumes=volumes,
+        init_containers=(sidecar.with_links(dind, _links(containers, clients, mirrored)), *seeds),
+        supplemental_group=_group(pod, settings, config, clients),
+        mirrored=mirrored,
+        warnings=warnings,
+    )
+
+
+def _node_paths(pod: Pod) -> Iterator[str]:
+    """The mountPaths of the node's Docker: nothing that the daemon should see."""
+    for found in docker_socket.node_mounts(pod):
+        yield found.mount["mountPath"]
+
+
+def _links(
+    containers: Iterable[Container], clients: Iterable[Client], mirrored: Sequence[VolumeMount]
+) -> list[str]:
+    """Where dind.sh puts a link to the socket.
+
+    Not inside a mirrored mount: the link would lie in the user's volume, under the very
+    path where the runtime mounts the client's socket.
+    """
+    paths = [pods.clean_path(path) for client in clients for path in client.socket_paths]
+    paths += [path for container in containers for path in docker_socket.migrated_paths(container)]
+    trees = [mount["mountPath"] for mount in mirrored]
+    return [
+        path
+        for path in dict.fromkeys(paths)
+        if path not in docker_socket.DEFAULT_PATHS
+        and not any(pods.is_within(path, tree) for tree in trees)
+    ]
+
+
+def _group(pod: Pod, settings: Settings, config: Config, clients: Iterable[Client]) -> int | None:
+    """A supplementary group for clients that are not root; never fsGroup, which would chown."""
+    if not any(client.uses_socket for client in clients):
+        return None
+    group = sidecar.socket_group(pod, settings, config)
+    fs_group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+    return None if group == fs_group else group
+
+
+def _proxy(pod: Pod, config: Config) -> tuple[tuple[EnvVar, ...], tuple[Finding, ...]]:
+    """Pulls go where the node's went: by the config file's proxy, else the default container's."""
+    if config.sidecar.proxy is not None:
+        variables = tuple(
+            EnvVar(name=variant, value=pods.literal(value))
+            for name, value in config.sidecar.proxy.items()
+            for variant in (name, name.lower())
+        )
+        return variables, ()
+    container = bind_mounts.default_container(pod)
+    copied: list[EnvVar] = []
+    warnings = []
+    for name in _PROXY_VARIABLES:
+        variable = pods.env_var(container, name)
+        if variable is None:
+            continue
+        if "$(" in (variable.get("value") or ""):
+            warnings.append(Reason.PROXY_REFERENCE.say(name=name, container=container["name"]))
+        else:
+            copied.append(variable)
+    return tuple(copied), tuple(warnings)

@@ -1,0 +1,120 @@
+"""mutate: carry out a Plan. Pure; what is untouched is shared with the old Pod."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+from webhook import __version__, names
+from webhook import pod as pods
+from webhook.clients import Client
+from webhook.config import Config
+from webhook.daemon import Daemon
+from webhook.plan import Action, Plan
+from webhook.pod import Container, Pod, PodSpec
+
+_SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+
+
+def mutate(pod: Pod, plan: Plan, config: Config) -> Pod:
+    """The Pod as `plan` wants it; the same object where nothing changes.
+
+    `mutate(mutate(pod)) == mutate(pod)`, with a Plan decided anew for each: what an earlier
+    pass has done is found by its structure, never by dinp.io/status.
+    """
+    if plan.action is Action.LEAVE and plan.note_status:
+        skipped = {"skipped": plan.finding.reason.value, "warnings": [plan.finding.text]}
+        return _with_status(pod, plan, skipped)
+    if plan.action is not Action.INJECT or plan.daemon is None or plan.mode is None:
+        return pod
+    spec = _spec(pod["spec"], plan.clients, plan.daemon, config)
+    if spec is pod["spec"] and plan.mode == pods.labels_of(pod).get(names.MODE_LABEL):
+        return pod
+    changed: Pod = {**pod, "spec": spec}
+    changed = pods.with_metadata(changed, "labels", names.MODE_LABEL, plan.mode.value)
+    changed = _with_evictable_volumes(changed, plan.daemon)
+    return _with_status(changed, plan, _done(plan))
+
+
+def _spec(spec: PodSpec, clients: Iterable[Client], daemon: Daemon, config: Config) -> PodSpec:
+    by_name = {client.name: client for client in clients}
+
+    def edit(container: Container) -> Container:
+        client = by_name.get(container["name"])
+        return container if client is None else _edited(container, client)
+
+    replaced = {
+        replacement.old["name"]
+        for client in by_name.values()
+        for replacement in client.replacements
+    }
+    new = pods.map_containers(spec, edit)
+    new = pods.without_unused_volumes(new, replaced)
+    new = pods.with_volumes(new, daemon.volumes)
+    new = pods.with_init_containers(new, daemon.init_containers)
+    if daemon.supplemental_group is not None:
+        new = pods.with_supplemental_group(new, daemon.supplemental_group)
+    if config.sidecar.image_pull_secret and daemon.init_containers:
+        new = pods.with_image_pull_secret(new, config.sidecar.image_pull_secret)
+    return new
+
+
+def _edited(container: Container, client: Client) -> Container:
+    new = container
+    if client.replacements:
+        becomes = {id(found.old): found.new for found in client.replacements}
+        kept = [becomes.get(id(mount), mount) for mount in pods.mounts(container)]
+        new = {**new, "volumeMounts": [mount for mount in kept if mount is not None]}
+    new = pods.without_env(new, client.removed)
+    new = pods.with_env(new, client.variables)
+    return pods.with_mounts(new, client.mounts)
+
+
+def _with_evictable_volumes(pod: Pod, daemon: Daemon) -> Pod:
+    """Keep the cluster autoscaler's mind: where local volumes do not pin the node, nor do ours."""
+    listed = pods.annotations_of(pod).get(_SAFE_TO_EVICT)
+    if listed is None:
+        return pod
+    known = [name.strip() for name in listed.split(",") if name.strip()]
+    ours = [volume["name"] for volume in daemon.volumes if volume.get("emptyDir") is not None]
+    merged = ",".join(dict.fromkeys([*known, *ours]))
+    return pods.with_metadata(pod, "annotations", _SAFE_TO_EVICT, merged)
+
+
+def _done(plan: Plan) -> dict[str, Any]:
+    return {
+        "changed": [_changed(client) for client in plan.clients],
+        "warnings": [finding.text for finding in plan.warnings],
+    }
+
+
+def _changed(client: Client) -> str:
+    what = [*client.socket_paths, *(variable["name"] for variable in client.variables)]
+    return f"container {client.name}: {', '.join(what) or 'mounts'}"
+
+
+def _with_status(pod: Pod, plan: Plan, entries: dict[str, Any]) -> Pod:
+    """Write dinp.io/status; what an earlier pass has said of other containers is kept."""
+    said = _earlier_status(pod)
+    status: dict[str, Any] = {"version": __version__}
+    if plan.mode is not None:
+        status["mode"] = plan.mode.value
+    if plan.settings is not None and plan.mode is not None and not plan.mode.is_shared:
+        status["transport"] = plan.settings.transport
+    for key, value in entries.items():
+        earlier = said.get(key)
+        if isinstance(value, list) and isinstance(earlier, list):
+            status[key] = [*earlier, *(item for item in value if item not in earlier)]
+        else:
+            status[key] = value
+    text = json.dumps(status, ensure_ascii=False, separators=(",", ":"))
+    return pods.with_metadata(pod, "annotations", names.STATUS, text)
+
+
+def _earlier_status(pod: Pod) -> dict[str, Any]:
+    try:
+        status = json.loads(pods.annotations_of(pod).get(names.STATUS, "{}"))
+    except ValueError:
+        return {}
+    return status if isinstance(status, dict) else {}

@@ -1,0 +1,195 @@
+"""decide: what is to be done with a Pod, as a value, before anything is done.
+
+request (who asks for which mode) -> under migrate: the socket and the triage -> annotations
+-> the Pod's own daemon, obstacles -> containers, their variables and mounts -> Plan
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from webhook import obstacles, request, triage
+from webhook import clients as clients_
+from webhook import pod as pods
+from webhook.annotations import Settings, read_settings, unknown_annotations
+from webhook.clients import Client
+from webhook.config import Config
+from webhook.daemon import Daemon, daemon
+from webhook.pod import Container, Pod
+from webhook.reasons import Finding, Reason
+from webhook.request import Request
+from webhook.rules import Mode, Rule
+
+
+class Action(StrEnum):
+    """What becomes of the Pod."""
+
+    INJECT = "inject"
+    LEAVE = "leave"
+    DENY = "deny"
+
+
+# Of the reasons for which nothing is injected: those that refuse the Pod, because its
+# author asked for something that is wrong.
+_DENIED: Final = frozenset(
+    {
+        Reason.BAD_VALUE,
+        Reason.CONFLICTING_REQUEST,
+        Reason.SHARED_DAEMON_NOT_ALLOWED,
+        Reason.SIDECAR_ONLY,
+        Reason.UNKNOWN_CONTAINER,
+        Reason.IMAGE_NOT_ALLOWED,
+        Reason.FLAG_NOT_ALLOWED,
+        Reason.REQUEST_OVER_LIMIT,
+    }
+)
+# Those that people should hear of, though the Pod is left as it is.
+_WARNED: Final = frozenset({Reason.NODE_AGENT, Reason.OWN_DAEMON, Reason.NO_CONTAINER})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done. `note_status`: a Pod that is left gets the reason in dinp.io/status."""
+
+    action: Action
+    finding: Finding
+    mode: Mode | None = None
+    settings: Settings | None = None
+    clients: tuple[Client, ...] = ()
+    daemon: Daemon | None = None
+    warnings: tuple[Finding, ...] = ()
+    note_status: bool = False
+
+
+def decide(pod: Pod, rule: Rule, config: Config) -> Plan:
+    """Decide on a Pod that is well formed (`pod.problem` is None)."""
+    asked = request.requested(pod, rule, config)
+    if isinstance(asked, Finding):
+        return _without_injection(asked)
+    sockets = clients_.socket_containers(pod)
+    hands_off = _hands_off(pod, asked, sockets)
+    if hands_off is not None:
+        return _without_injection(hands_off, asked.mode)
+    settings = read_settings(pod, asked.mode, config)
+    if isinstance(settings, Finding):
+        return _without_injection(settings, asked.mode)
+    chosen = _chosen(pod, asked, settings, config, sockets)
+    if isinstance(chosen, Finding):
+        return _without_injection(chosen, asked.mode)
+    return _plan(pod, asked, settings, config, chosen)
+
+
+def _without_injection(finding: Finding, mode: Mode | None = None) -> Plan:
+    action = Action.DENY if finding.reason in _DENIED else Action.LEAVE
+    warnings = (finding,) if finding.reason in _WARNED else ()
+    return Plan(action, finding, mode, warnings=warnings)
+
+
+def _hands_off(pod: Pod, asked: Request, sockets: frozenset[str]) -> Finding | None:
+    """Why this Pod is none of ours, though its namespace or it itself asks.
+
+    Under the migrate label: Pods without the node's socket, and node agents, which want the
+    node's own containers. In any case: Pods with a daemon of their own.
+    """
+    if asked.migrate:
+        if not sockets:
+            return Reason.NOT_REQUESTED.say()
+        judgement = triage.judge(pod)
+        if judgement.verdict is triage.Verdict.NODE:
+            signals = ", ".join(judgement.signals)
+            return Reason.NODE_AGENT.say(signals=signals, mode=asked.mode.value)
+    own = triage.own_daemon(pod)
+    return None if own is None else Reason.OWN_DAEMON.say(where=own)
+
+
+def _chosen(
+    pod: Pod, asked: Request, settings: Settings, config: Config, sockets: frozenset[str]
+) -> Sequence[Container] | Finding:
+    """The client containers: all eligible ones, or those that are named, or have the socket."""
+    everyone = {container["name"]: container for container in pods.containers(pod)}
+    named = settings.containers
+    if named is not None:
+        missing = [name for name in named if name not in everyone]
+        present = frozenset(named) & everyone.keys()
+        if missing and not _is_tekton(pod):
+            return Reason.UNKNOWN_CONTAINER.say(names=", ".join(missing), known=", ".join(everyone))
+        if not present:
+            return Reason.NO_CONTAINER.say(names=", ".join(named))
+    chosen = []
+    for name, container in everyone.items():
+        wanted = name in named if named is not None else clients_.is_eligible(name, config)
+        if wanted and (not asked.migrate or name in sockets):
+            chosen.append(container)
+    return chosen or Reason.NOT_REQUESTED.say()
+
+
+def _is_tekton(pod: Pod) -> bool:
+    """Tekton copies the annotations of a run to every Pod of its pipeline."""
+    return any(name.startswith("tekton.dev/") for name in pods.labels_of(pod))
+
+
+def _plan(
+    pod: Pod, asked: Request, settings: Settings, config: Config, chosen: Sequence[Container]
+) -> Plan:
+    decided = clients_.clients(pod, asked.mode, settings, config, chosen)
+    wanted = daemon(pod, asked.mode, settings, config, decided)
+    if isinstance(wanted, Finding):
+        return _without_injection(wanted, asked.mode)
+    question = obstacles.Question(pod, settings, config, wanted.known_volumes)
+    blocked = obstacles.obstacle(asked.mode, question)
+    if blocked is not None:
+        return _blocked(blocked, asked)
+    warnings = [*_general_warnings(pod, asked, settings, config), *wanted.warnings]
+    warnings += clients_.sockets_left(pod, decided)
+    for client in decided:
+        warnings += client.warnings
+    return Plan(
+        Action.INJECT,
+        _done(decided),
+        asked.mode,
+        settings,
+        decided,
+        wanted,
+        tuple(dict.fromkeys(warnings)),
+    )
+
+
+def _blocked(finding: Finding, asked: Request) -> Plan:
+    """An explicit request is denied; a namespace's default leaves the Pod, and says so."""
+    if asked.explicit:
+        return Plan(Action.DENY, finding, asked.mode)
+    return Plan(Action.LEAVE, finding, asked.mode, warnings=(finding,), note_status=True)
+
+
+def _done(decided: Iterable[Client]) -> Finding:
+    decided = tuple(decided)
+    paths = [
+        f"{path} in container {client.name}" for client in decided for path in client.socket_paths
+    ]
+    if paths:
+        return Reason.MIGRATED.say(paths=", ".join(paths))
+    return Reason.INJECTED.say(containers=", ".join(client.name for client in decided))
+
+
+def _general_warnings(
+    pod: Pod, asked: Request, settings: Settings, config: Config
+) -> Iterator[Finding]:
+    yield from unknown_annotations(pod)
+    if asked.migrate and triage.judge(pod).verdict is triage.Verdict.UNSURE:
+        yield Reason.UNSURE.say()
+    if settings.containers is not None:
+        known = {container["name"] for container in pods.containers(pod)}
+        missing = [name for name in settings.containers if name not in known]
+        if missing:
+            yield Reason.TEKTON_CONTAINERS.say(names=", ".join(missing))
+    if asked.mode.is_shared:
+        jenkins = "jenkins/label" in pods.labels_of(pod)
+        text = "; Jenkins' docker.image().inside needs sidecar mode" if jenkins else ""
+        yield Reason.BIND_MOUNTS_SHARED.say(jenkins=text)
+        if not (asked.mode is Mode.DAEMONSET and config.daemonset.host_network):
+            yield Reason.PUBLISHED_PORTS.say()
+    elif settings.storage.kind == "pvc":
+        yield Reason.PVC_SHARED.say(claim=settings.storage.name)

@@ -1,0 +1,47 @@
+"""dinp.io/share: paths given one emptyDir in clients and daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from webhook import names
+from webhook import pod as pods
+from webhook.annotations import Share
+from webhook.pod import Container, Volume, VolumeMount
+
+# Where a seed container sees the shared volume, beside the image's own content of the path.
+_TARGET: Final = "/dinp/share"
+_COPY: Final = 'if [ -d "$1" ]; then cp -a "$1/." "$2"; fi'
+
+
+def volumes(shares: Sequence[Share]) -> tuple[Volume, ...]:
+    return tuple(
+        {"name": f"{names.SHARE_PREFIX}{at}", "emptyDir": {}} for at, _ in enumerate(shares)
+    )
+
+
+def mounts(shares: Sequence[Share]) -> tuple[VolumeMount, ...]:
+    """For every client and the daemon."""
+    return tuple(
+        {"name": f"{names.SHARE_PREFIX}{at}", "mountPath": share.path}
+        for at, share in enumerate(shares)
+    )
+
+
+def seed_containers(shares: Sequence[Share], client: Container) -> Iterator[Container]:
+    """Init containers that fill a share with what the image of `client` has at its path.
+
+    They run as `client` does, with its resources, which are free: an init container's
+    requests count only where they are more than all containers' together.
+    """
+    inherited = ("image", "imagePullPolicy", "resources", "securityContext")
+    for at, share in enumerate(shares):
+        if share.seed:
+            seed: Container = {
+                "name": f"{names.SEED_PREFIX}{at}",
+                "command": ["sh", "-c", _COPY, "seed", pods.literal(share.path), _TARGET],
+                "volumeMounts": [{"name": f"{names.SHARE_PREFIX}{at}", "mountPath": _TARGET}],
+            }
+            extra = {key: client[key] for key in inherited if client.get(key)}  # type: ignore[literal-required]  # keys of Container, by name
+            yield {**seed, **extra}  # type: ignore[typeddict-item]

@@ -1,0 +1,53 @@
+"""Daemonset and service mode: client certificates, the node's socket, the docker CLI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from webhook import names
+from webhook.config import Config
+from webhook.pod import Container, Volume
+
+
+def volumes(used: Iterable[str], config: Config) -> Iterator[Volume]:
+    """Those of dinp's volumes of the shared modes that are in `used`, by name."""
+    directory = config.daemonset.socket_directory
+    known: dict[str, Volume] = {
+        # Readable for clients that are not root: the kubelet's own default is 0644.
+        names.CERTS: {
+            "name": names.CERTS,
+            "secret": {"secretName": config.client_tls_secret, "defaultMode": 0o444},
+        },
+        # The directory outlives a restart of the daemon; a mount of the file alone would
+        # keep the dead socket.
+        names.RUN: {"name": names.RUN, "hostPath": {"path": directory, "type": "Directory"}},
+        names.SOCKET: {
+            "name": names.SOCKET,
+            "hostPath": {"path": f"{directory}/docker.sock", "type": "Socket"},
+        },
+        names.CLI: {"name": names.CLI, "emptyDir": {}},
+    }
+    wanted = set(used)
+    yield from (volume for name, volume in known.items() if name in wanted)
+
+
+def cli_container(config: Config) -> Container:
+    """An init container that copies the static docker CLI out of the dind image."""
+    return {
+        "name": names.CLI_CONTAINER,
+        "image": config.sidecar.image,
+        "imagePullPolicy": config.sidecar.image_pull_policy,
+        "command": ["cp", "/usr/local/bin/docker", f"{names.DIRECTORY}/docker"],
+        "volumeMounts": [{"name": names.CLI, "mountPath": names.DIRECTORY}],
+        "resources": {
+            "requests": {"cpu": "10m", "memory": "32Mi"},
+            "limits": {"cpu": "500m", "memory": "128Mi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "runAsUser": 65532,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
