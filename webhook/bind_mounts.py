@@ -17,6 +17,7 @@ from typing import Final
 
 from webhook import names
 from webhook import pod as pods
+from webhook.docker_socket import NodeMount
 from webhook.pod import Container, Pod, VolumeMount
 from webhook.reasons import Finding, Reason
 
@@ -33,6 +34,12 @@ _SYSTEM_TREES: Final = (
     *("/run/docker", "/var/run/docker", "/home/rootless", names.DAEMON_CONFIG_PATH),
     *("/run/secrets", "/var/run/secrets"),
 )
+_BELOW: Final = tuple(f"{tree}/" for tree in _SYSTEM_TREES)
+_AT_OR_ABOVE: Final = frozenset(
+    "/".join(parts[:length]) or "/"
+    for parts in (tree.split("/") for tree in _SYSTEM_TREES)
+    for length in range(1, len(parts) + 1)
+)
 
 
 @dataclass(slots=True)
@@ -46,20 +53,20 @@ class _Mirror:
 
 
 def mirror(
-    pod: Pod, clients: Sequence[Container], left_out: Iterable[str]
+    pod: Pod, clients: Sequence[Container], node_mounts: Iterable[NodeMount]
 ) -> tuple[tuple[VolumeMount, ...], tuple[Finding, ...]]:
     """The volumeMounts for the daemon, and what people should know.
 
-    `left_out` are the mountPaths of the node's Docker. Of two volumes at one path the
-    default container's wins, else the first container's.
+    `node_mounts` of the Pod are nothing that the daemon should see. Of two volumes at one
+    path the default container's wins, else the first container's.
     """
     result = _Mirror(pod, frozenset(_written_by_init(pod)))
-    excluded = frozenset(left_out)
+    excluded = {(found.container, found.mount["mountPath"]) for found in node_mounts}
     default = default_container(pod)["name"]
     init = {container["name"] for container in pod["spec"].get("initContainers") or ()}
     for container in sorted(clients, key=lambda c: (c["name"] != default, c["name"] in init)):
         for mount in pods.mounts(container):
-            if _is_eligible(mount, excluded):
+            if (container["name"], mount["mountPath"]) not in excluded and _is_eligible(mount):
                 _add(result, container, mount)
     return tuple(mount for mount, _ in result.by_path.values()), tuple(result.warnings)
 
@@ -71,15 +78,15 @@ def default_container(pod: Pod) -> Container:
     return next((container for container in everyone if container["name"] == named), everyone[0])
 
 
-def _is_eligible(mount: VolumeMount, excluded: frozenset[str]) -> bool:
-    if mount["name"] in names.VOLUMES or mount["mountPath"] in excluded:
+def _is_eligible(mount: VolumeMount) -> bool:
+    if mount["name"] in names.VOLUMES:
         return False
     path = pods.clean_path(mount["mountPath"])
     return path.startswith("/") and not _is_system(path)
 
 
 def _is_system(path: str) -> bool:
-    return any(pods.is_within(path, tree) or pods.is_within(tree, path) for tree in _SYSTEM_TREES)
+    return path in _AT_OR_ABOVE or path.startswith(_BELOW)
 
 
 def _written_by_init(pod: Pod) -> Iterator[str]:

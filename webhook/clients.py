@@ -12,7 +12,7 @@ from webhook import pod as pods
 from webhook.annotations import Settings
 from webhook.config import Config
 from webhook.docker_socket import Kind, NodeMount
-from webhook.pod import Container, EnvVar, Pod, VolumeMount
+from webhook.pod import Container, EnvVar, VolumeMount
 from webhook.reasons import Finding, Reason
 from webhook.rules import Mode
 
@@ -48,30 +48,27 @@ def is_eligible(name: str, config: Config) -> bool:
     )
 
 
-def socket_containers(pod: Pod) -> frozenset[str]:
-    """Names of the containers that mount the node's Docker socket."""
-    return frozenset(
-        found.container for found in docker_socket.node_mounts(pod) if found.kind is Kind.SOCKET
-    )
-
-
 def clients(
-    pod: Pod, mode: Mode, settings: Settings, config: Config, chosen: Sequence[Container]
+    chosen: Sequence[Container],
+    node_mounts: Iterable[NodeMount],
+    mode: Mode,
+    settings: Settings,
+    config: Config,
 ) -> tuple[Client, ...]:
-    """Decide on every chosen container."""
+    """Decide on every chosen container; `node_mounts` are those of the whole Pod."""
     found: dict[str, list[NodeMount]] = {}
-    for node_mount in docker_socket.node_mounts(pod):
+    for node_mount in node_mounts:
         found.setdefault(node_mount.container, []).append(node_mount)
     return tuple(
-        _client(container, mode, settings, config, found.get(container["name"], ()))
+        _client(container, found.get(container["name"], ()), mode, settings, config)
         for container in chosen
     )
 
 
-def sockets_left(pod: Pod, decided: Iterable[Client]) -> Iterator[Finding]:
+def sockets_left(node_mounts: Iterable[NodeMount], decided: Iterable[Client]) -> Iterator[Finding]:
     """Warn of containers that are no clients, and keep a socket that is dead."""
     names_ = {client.name for client in decided}
-    for found in docker_socket.node_mounts(pod):
+    for found in node_mounts:
         if found.kind is Kind.SOCKET and found.container not in names_:
             path = found.mount["mountPath"]
             yield Reason.SOCKET_LEFT.say(container=found.container, path=path)
@@ -79,10 +76,10 @@ def sockets_left(pod: Pod, decided: Iterable[Client]) -> Iterator[Finding]:
 
 def _client(
     container: Container,
+    found: Sequence[NodeMount],
     mode: Mode,
     settings: Settings,
     config: Config,
-    found: Sequence[NodeMount],
 ) -> Client:
     sockets = [node_mount for node_mount in found if node_mount.kind is Kind.SOCKET]
     socket_paths = [node_mount.mount["mountPath"] for node_mount in sockets]

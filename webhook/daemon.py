@@ -21,6 +21,7 @@ from webhook.annotations import Settings
 from webhook.client_env import NO_PROXY_VARIABLES
 from webhook.clients import Client
 from webhook.config import Config
+from webhook.docker_socket import NodeMount
 from webhook.pod import Container, EnvVar, Pod, Volume, VolumeMount
 from webhook.reasons import Finding, Reason
 from webhook.rules import Mode
@@ -44,11 +45,16 @@ class Daemon:
 
 
 def daemon(
-    pod: Pod, mode: Mode, settings: Settings, config: Config, clients: Sequence[Client]
+    pod: Pod,
+    clients: Sequence[Client],
+    node_mounts: Sequence[NodeMount],
+    mode: Mode,
+    settings: Settings,
+    config: Config,
 ) -> Daemon | Finding:
     """Decide, or say which annotation contradicts which."""
     if mode is Mode.SIDECAR:
-        return _sidecar(pod, settings, config, clients)
+        return _sidecar(pod, clients, node_mounts, settings, config)
     return _shared(config, clients)
 
 
@@ -72,14 +78,18 @@ def _new_mounts(client: Client) -> Iterator[VolumeMount]:
 
 
 def _sidecar(
-    pod: Pod, settings: Settings, config: Config, clients: Sequence[Client]
+    pod: Pod,
+    clients: Sequence[Client],
+    node_mounts: Sequence[NodeMount],
+    settings: Settings,
+    config: Config,
 ) -> Daemon | Finding:
     asked = resources.daemon_resources(pod, settings, config)
     if isinstance(asked, Finding):
         return asked
     by_name = {container["name"]: container for container in pods.containers(pod)}
     containers = [by_name[client.name] for client in clients]
-    mirrored, warnings = bind_mounts.mirror(pod, containers, _node_paths(pod))
+    mirrored, warnings = bind_mounts.mirror(pod, containers, node_mounts)
     mirrored = (*mirrored, *share.mounts(settings.share))
     existing = obstacles.existing_dind(pod)
     if existing is not None:
@@ -101,12 +111,6 @@ def _sidecar(
         mirrored=mirrored,
         warnings=warnings,
     )
-
-
-def _node_paths(pod: Pod) -> Iterator[str]:
-    """The mountPaths of the node's Docker: nothing that the daemon should see."""
-    for found in docker_socket.node_mounts(pod):
-        yield found.mount["mountPath"]
 
 
 def _links(

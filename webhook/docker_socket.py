@@ -43,6 +43,7 @@ STATE_TREES: Final = (
     "/run/cri-dockerd.sock",
     "/var/run/cri-dockerd.sock",
 )
+_STATE_BELOW: Final = tuple(f"{tree}/" for tree in STATE_TREES)
 
 
 class Kind(Enum):
@@ -68,9 +69,10 @@ class NodeMount:
 def node_mounts(pod: Pod) -> tuple[NodeMount, ...]:
     """Every volumeMount that shows the node's Docker, in the order of the containers."""
     host_paths = {
-        volume["name"]: host_path["path"]
+        volume["name"]: path
         for volume in pods.volumes(pod)
-        if (host_path := volume.get("hostPath")) and not names.is_own_volume(volume["name"])
+        if (path := (volume.get("hostPath") or {}).get("path"))
+        and not names.is_own_volume(volume["name"])
     }
     if not host_paths:
         return ()
@@ -102,7 +104,7 @@ def _kind(path: str) -> Kind | None:
         return Kind.CLI
     if basename.startswith(CLI_LIBRARIES):
         return Kind.CLI_LIBRARY
-    if any(pods.is_within(path, tree) for tree in STATE_TREES):
+    if path in STATE_TREES or path.startswith(_STATE_BELOW):
         return Kind.STATE
     return None
 

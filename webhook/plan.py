@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from webhook import obstacles, request, triage
 from webhook import clients as clients_
+from webhook import docker_socket, obstacles, request, triage
 from webhook import pod as pods
 from webhook.annotations import Settings, read_settings, unknown_annotations
 from webhook.clients import Client
 from webhook.config import Config
 from webhook.daemon import Daemon, daemon
+from webhook.docker_socket import Kind, NodeMount
 from webhook.pod import Container, Pod
 from webhook.reasons import Finding, Reason
 from webhook.request import Request
@@ -69,7 +70,8 @@ def decide(pod: Pod, rule: Rule, config: Config) -> Plan:
     asked = request.requested(pod, rule, config)
     if isinstance(asked, Finding):
         return _without_injection(asked)
-    sockets = clients_.socket_containers(pod)
+    node_mounts = docker_socket.node_mounts(pod)
+    sockets = frozenset(found.container for found in node_mounts if found.kind is Kind.SOCKET)
     hands_off = _hands_off(pod, asked, sockets)
     if hands_off is not None:
         return _without_injection(hands_off, asked.mode)
@@ -79,7 +81,7 @@ def decide(pod: Pod, rule: Rule, config: Config) -> Plan:
     chosen = _chosen(pod, asked, settings, config, sockets)
     if isinstance(chosen, Finding):
         return _without_injection(chosen, asked.mode)
-    return _plan(pod, asked, settings, config, chosen)
+    return _plan(pod, asked, settings, config, chosen, node_mounts)
 
 
 def _without_injection(finding: Finding, mode: Mode | None = None) -> Plan:
@@ -132,10 +134,15 @@ def _is_tekton(pod: Pod) -> bool:
 
 
 def _plan(
-    pod: Pod, asked: Request, settings: Settings, config: Config, chosen: Sequence[Container]
+    pod: Pod,
+    asked: Request,
+    settings: Settings,
+    config: Config,
+    chosen: Sequence[Container],
+    node_mounts: Sequence[NodeMount],
 ) -> Plan:
-    decided = clients_.clients(pod, asked.mode, settings, config, chosen)
-    wanted = daemon(pod, asked.mode, settings, config, decided)
+    decided = clients_.clients(chosen, node_mounts, asked.mode, settings, config)
+    wanted = daemon(pod, decided, node_mounts, asked.mode, settings, config)
     if isinstance(wanted, Finding):
         return _without_injection(wanted, asked.mode)
     question = obstacles.Question(pod, settings, config, wanted.known_volumes)
@@ -143,7 +150,7 @@ def _plan(
     if blocked is not None:
         return _blocked(blocked, asked)
     warnings = [*_general_warnings(pod, asked, settings, config), *wanted.warnings]
-    warnings += clients_.sockets_left(pod, decided)
+    warnings += clients_.sockets_left(node_mounts, decided)
     for client in decided:
         warnings += client.warnings
     return Plan(

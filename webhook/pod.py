@@ -32,7 +32,7 @@ class VolumeMount(TypedDict, total=False):
 
 
 class HostPath(TypedDict, total=False):
-    path: Required[str]
+    path: str | None
     type: str | None
 
 

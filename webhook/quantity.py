@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 _QUANTITY = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+))([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d{1,3})?")
 
@@ -14,6 +15,7 @@ _SUFFIXES = {
 }
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str | float) -> Decimal:
     """The number that `text` stands for.
 

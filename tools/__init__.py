@@ -1,0 +1,1 @@
+"""What the Makefile runs: never part of the product."""
