@@ -10,8 +10,6 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,17 +31,6 @@ EXPECTED: Final = {
 _COLOURS: Final = {"+": "32", "-": "31", "@": "36", "!": "33", "=": "1"}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the webhook said, and the Pod that follows from it."""
-
-    allowed: bool
-    message: str
-    warnings: tuple[str, ...]
-    operations: int
-    pod: dict[str, Any]
-
-
 def main() -> int:
     """Run the examples one after the other."""
     namespaces = {
@@ -53,78 +40,58 @@ def main() -> int:
     wrong = []
     with serving() as server:
         for file, expected in EXPECTED.items():
-            namespace, pod = _read(EXAMPLES / file)
+            pod = _read(EXAMPLES / file)
+            namespace = pod["metadata"]["namespace"]
             rule = rules.for_namespace(namespace, namespaces[namespace])
-            assert rule is not None  # noqa: S101 - no example is in an excluded namespace
-            path = rules.path(rule)
-            _say("=", f"{file}: Pod in namespace {namespace}, sent to {path}")
-            answer = _answer(pod, post_review(server, path, pod, namespace=namespace))
-            _show(pod, answer)
-            if not _is(expected, answer):
+            path = rules.path(rule) if rule else ""
+            _say("=", f"{file}: a Pod of namespace {namespace}, sent to {path}")
+            _status, review = post_review(server, path, pod)
+            if not _shown(pod, review["response"], expected):
                 wrong.append(file)
     print(f"not as expected: {', '.join(wrong)}" if wrong else "every answer is as expected")
     return 1 if wrong else 0
 
 
-def _read(file: Path) -> tuple[str, dict[str, Any]]:
-    """The namespace of the object in `file`, and its Pod (of a Job: the one it would create)."""
-    document = yaml.safe_load(file.read_text("utf-8"))
-    namespace = document["metadata"]["namespace"]
+def _read(file: Path) -> dict[str, Any]:
+    """The Pod in `file`, or the one that the Job in it would create."""
+    document: dict[str, Any] = yaml.safe_load(file.read_text("utf-8"))
     if document["kind"] == "Pod":
-        return namespace, document
-    template = document["spec"]["template"]
-    name = {"name": f"{document['metadata']['name']}-x7k2p", "namespace": namespace}
-    return namespace, {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {**name, **template["metadata"]},
-        "spec": template["spec"],
-    }
+        return document
+    template, metadata = document["spec"]["template"], document["metadata"]
+    own = {"name": f"{metadata['name']}-x7k2p", "namespace": metadata["namespace"]}
+    metadata = {**own, **template["metadata"]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
-def _answer(pod: dict[str, Any], response: dict[str, Any]) -> Answer:
-    patch = json.loads(base64.b64decode(response.get("patch", "W10=")))
-    return Answer(
-        allowed=response["allowed"],
-        message=response.get("status", {}).get("message", ""),
-        warnings=tuple(response.get("warnings", ())),
-        operations=len(patch),
-        pod=jsonpatch.apply_patch(pod, patch),
-    )
-
-
-def _is(expected: str, answer: Answer) -> bool:
-    if not answer.allowed:
-        return expected in answer.message
-    return bool(answer.pod["metadata"].get("labels", {}).get(names.MODE_LABEL) == expected)
-
-
-def _show(pod: dict[str, Any], answer: Answer) -> None:
-    if answer.allowed:
-        print(f"admitted, {answer.operations} operations")
-    else:
-        _say("-", f"denied: {answer.message}")
-    for warning in answer.warnings:
+def _shown(pod: dict[str, Any], response: dict[str, Any], expected: str) -> bool:
+    """Print the answer and the difference it makes; whether it is the expected one."""
+    for warning in response.get("warnings", ()):
         _say("!", f"warning: {warning}")
-    before, after = list(_lines(pod)), list(_lines(answer.pod))
-    for line in difflib.unified_diff(before, after, "as sent", "as admitted", lineterm=""):
-        _say(line[:1], line)
+    if not response["allowed"]:
+        message = response["status"]["message"]
+        _say("-", f"denied ({response['status']['code']}): {message}\n")
+        return expected in message
+    patch = json.loads(base64.b64decode(response.get("patch", "W10=")))  # W10= is []
+    admitted = jsonpatch.apply_patch(pod, patch)
+    print(f"admitted with {len(patch)} operations")
+    for line in difflib.unified_diff(_lines(pod), _lines(admitted), "sent", "admitted", lineterm=""):
+        _say(line[0], line)
     print()
+    return bool(admitted["metadata"].get("labels", {}).get(names.MODE_LABEL) == expected)
 
 
-def _lines(pod: dict[str, Any]) -> Iterator[str]:
-    """The Pod as YAML; a long script is its first line and a count."""
-    yield from yaml.dump(pod, Dumper=_Dumper, sort_keys=False, width=1000).splitlines()
+def _lines(pod: dict[str, Any]) -> list[str]:
+    return yaml.dump(pod, Dumper=_Dumper, sort_keys=False, width=1000).splitlines()
 
 
 class _Dumper(yaml.SafeDumper):
-    """Block style for short scripts."""
+    """A long script is its first line and a count."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     lines = text.splitlines()
     if len(lines) > 12:
-        text = f"{lines[0]} … {len(lines) - 1} more lines"
+        text = f"{lines[0]} ... {len(lines) - 1} more lines"
     style = "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

@@ -207,8 +207,12 @@ def _answer(uid: str, rule: Rule, result: Injection) -> bytes:
 
 
 def _shortened(text: str) -> str:
-    """At most 256 bytes; the whole sentence stands in dinp.io/status."""
-    raw = text.encode()
+    """At most 256 bytes, printable: the API server drops a warning with control characters.
+
+    The whole sentence stands in dinp.io/status.
+    """
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    raw = printable.encode()
     if len(raw) <= _WARNING_BYTES:
-        return text
+        return printable
     return raw[: _WARNING_BYTES - 3].decode(errors="ignore") + "…"

@@ -55,16 +55,18 @@ def daemon(
     """Decide, or say which annotation contradicts which."""
     if mode is Mode.SIDECAR:
         return _sidecar(pod, clients, node_mounts, settings, config)
-    return _shared(config, clients)
+    return _shared(pod, clients, config)
 
 
-def _shared(config: Config, clients: Sequence[Client]) -> Daemon:
+def _shared(pod: Pod, clients: Sequence[Client], config: Config) -> Daemon:
     used = {mount["name"] for client in clients for mount in _new_mounts(client)}
     uses_socket = any(client.uses_socket for client in clients)
     return Daemon(
         volumes=tuple(shared_daemon.volumes(used, config)),
         known_volumes=tuple(shared_daemon.volumes(names.VOLUMES, config)),
-        init_containers=(shared_daemon.cli_container(config),) if names.CLI in used else (),
+        init_containers=(
+            (_kept(pod, shared_daemon.cli_container(config)),) if names.CLI in used else ()
+        ),
         # The DaemonSet's socket has the group of the dind image, whatever the Pod's fsGroup.
         supplemental_group=config.sidecar.socket_group if uses_socket else None,
     )
@@ -101,7 +103,10 @@ def _sidecar(
         )
         changed = resources.qos_changed(pod, asked)
         warnings = (*warnings, *proxy_warnings, *((changed,) if changed else ()))
-    seeds = share.seed_containers(settings.share, containers[0])
+    seeds = [
+        _kept(pod, seed)
+        for seed in share.seed_containers(settings.share, _seed_source(pod, containers))
+    ]
     volumes = (*sidecar.volumes(settings), *share.volumes(settings.share))
     return Daemon(
         volumes=volumes,
@@ -111,6 +116,21 @@ def _sidecar(
         mirrored=mirrored,
         warnings=warnings,
     )
+
+
+def _kept(pod: Pod, wanted: Container) -> Container:
+    """The init container of an earlier pass, which another webhook may have changed, or `wanted`."""
+    for container in pod["spec"].get("initContainers") or ():
+        if container["name"] == wanted["name"]:
+            return container
+    return wanted
+
+
+def _seed_source(pod: Pod, clients: Sequence[Container]) -> Container:
+    """The client whose image fills the shares: the default container, else the first that stays."""
+    default = bind_mounts.default_container(pod)
+    staying = [container for container in clients if container in pod["spec"]["containers"]]
+    return default if default in staying else (*staying, *clients)[0]
 
 
 def _links(

@@ -14,7 +14,6 @@ from typing import Any, Literal, NotRequired, Required, TypedDict, cast
 import msgspec
 
 Quantity = str | int | float
-Section = Literal["initContainers", "containers"]
 
 
 class EnvVar(TypedDict, total=False):
@@ -279,9 +278,8 @@ def with_image_pull_secret(spec: PodSpec, name: str) -> PodSpec:
 def map_containers(spec: PodSpec, edit: Callable[[Container], Container]) -> PodSpec:
     """Apply `edit` to every container and init container."""
     new = spec
-    sections: tuple[Section, ...] = ("initContainers", "containers")
-    for section in sections:
-        old = spec.get(section) or []
+    for section in ("initContainers", "containers"):
+        old = cast("list[Container]", spec.get(section) or [])
         edited = [edit(container) for container in old]
         if not _same(old, edited):
             new = cast("PodSpec", {**new, section: edited})

@@ -120,7 +120,7 @@ class Reason(Enum):
     )
     USERS_DOCKER_HOST = (
         "users_docker_host",
-        "container {container} sets DOCKER_HOST itself ({value}): kept, so it does not use the daemon that dinp provides",
+        "container {container} sets DOCKER_HOST itself ({value!r}): kept, so it does not use the daemon that dinp provides",
     )
     ENV_FROM = (
         "env_from",
