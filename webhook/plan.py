@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from webhook import clients as clients_
-from webhook import docker_socket, obstacles, request, triage
+from webhook import docker_socket, obstacles, own_daemons, request, triage
 from webhook import pod as pods
 from webhook.annotations import Settings, read_settings, unknown_annotations
 from webhook.clients import Client
@@ -23,6 +23,7 @@ from webhook.pod import Container, Pod
 from webhook.reasons import Finding, Reason
 from webhook.request import Request
 from webhook.rules import Mode, Rule
+from webhook.triage import Judgement, Verdict
 
 
 class Action(StrEnum):
@@ -50,6 +51,9 @@ _DENIED: Final = frozenset(
 # Those that people should hear of, though the Pod is left as it is.
 _WARNED: Final = frozenset({Reason.NODE_AGENT, Reason.OWN_DAEMON, Reason.NO_CONTAINER})
 
+# Of a node agent's signals, the first ones; a warning is short.
+_SIGNALS_TOLD: Final = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -70,18 +74,17 @@ def decide(pod: Pod, rule: Rule, config: Config) -> Plan:
     asked = request.requested(pod, rule, config)
     if isinstance(asked, Finding):
         return _without_injection(asked)
-    node_mounts = docker_socket.node_mounts(pod)
-    sockets = frozenset(found.container for found in node_mounts if found.kind is Kind.SOCKET)
-    hands_off = _hands_off(pod, asked, sockets)
+    seen = _look(pod, asked)
+    hands_off = _hands_off(pod, asked, seen)
     if hands_off is not None:
         return _without_injection(hands_off, asked.mode)
     settings = read_settings(pod, asked.mode, config)
     if isinstance(settings, Finding):
         return _without_injection(settings, asked.mode)
-    chosen = _chosen(pod, asked, settings, config, sockets)
+    chosen = _chosen(pod, asked, settings, config, seen)
     if isinstance(chosen, Finding):
         return _without_injection(chosen, asked.mode)
-    return _plan(pod, asked, settings, config, chosen, node_mounts)
+    return _plan(pod, asked, settings, config, chosen, seen)
 
 
 def _without_injection(finding: Finding, mode: Mode | None = None) -> Plan:
@@ -90,25 +93,38 @@ def _without_injection(finding: Finding, mode: Mode | None = None) -> Plan:
     return Plan(action, finding, mode, warnings=warnings)
 
 
-def _hands_off(pod: Pod, asked: Request, sockets: frozenset[str]) -> Finding | None:
+class _Seen(NamedTuple):
+    """What the Pod has of the node's Docker; judged only under the migrate label."""
+
+    node_mounts: tuple[NodeMount, ...]
+    sockets: frozenset[str]  # containers that mount the socket
+    judgement: Judgement | None
+
+
+def _look(pod: Pod, asked: Request) -> _Seen:
+    node_mounts = docker_socket.node_mounts(pod)
+    sockets = frozenset(found.container for found in node_mounts if found.kind is Kind.SOCKET)
+    judgement = triage.judge(pod) if asked.migrate and sockets else None
+    return _Seen(node_mounts, sockets, judgement)
+
+
+def _hands_off(pod: Pod, asked: Request, seen: _Seen) -> Finding | None:
     """Why this Pod is none of ours, though its namespace or it itself asks.
 
     Under the migrate label: Pods without the node's socket, and node agents, which want the
     node's own containers. In any case: Pods with a daemon of their own.
     """
-    if asked.migrate:
-        if not sockets:
-            return Reason.NOT_REQUESTED.say()
-        judgement = triage.judge(pod)
-        if judgement.verdict is triage.Verdict.NODE:
-            signals = ", ".join(judgement.signals)
-            return Reason.NODE_AGENT.say(signals=signals, mode=asked.mode.value)
-    own = triage.own_daemon(pod)
+    if asked.migrate and not seen.sockets:
+        return Reason.NOT_REQUESTED.say()
+    if seen.judgement is not None and seen.judgement.verdict is Verdict.NODE:
+        signals = ", ".join(seen.judgement.signals[:_SIGNALS_TOLD])
+        return Reason.NODE_AGENT.say(signals=signals, mode=asked.mode.value)
+    own = own_daemons.own_daemon(pod)
     return None if own is None else Reason.OWN_DAEMON.say(where=own)
 
 
 def _chosen(
-    pod: Pod, asked: Request, settings: Settings, config: Config, sockets: frozenset[str]
+    pod: Pod, asked: Request, settings: Settings, config: Config, seen: _Seen
 ) -> Sequence[Container] | Finding:
     """The client containers: all eligible ones, or those that are named, or have the socket."""
     everyone = {container["name"]: container for container in pods.containers(pod)}
@@ -123,7 +139,7 @@ def _chosen(
     chosen = []
     for name, container in everyone.items():
         wanted = name in named if named is not None else clients_.is_eligible(name, config)
-        if wanted and (not asked.migrate or name in sockets):
+        if wanted and (not asked.migrate or name in seen.sockets):
             chosen.append(container)
     return chosen or Reason.NOT_REQUESTED.say()
 
@@ -139,10 +155,10 @@ def _plan(
     settings: Settings,
     config: Config,
     chosen: Sequence[Container],
-    node_mounts: Sequence[NodeMount],
+    seen: _Seen,
 ) -> Plan:
-    decided = clients_.clients(chosen, node_mounts, asked.mode, settings, config)
-    wanted = daemon(pod, decided, node_mounts, asked.mode, settings, config)
+    decided = clients_.clients(chosen, seen.node_mounts, asked.mode, settings, config)
+    wanted = daemon(pod, decided, seen.node_mounts, asked.mode, settings, config)
     if isinstance(wanted, Finding):
         return _without_injection(wanted, asked.mode)
     question = obstacles.Question(pod, settings, config, wanted.known_volumes)
@@ -150,7 +166,9 @@ def _plan(
     if blocked is not None:
         return _blocked(blocked, asked)
     warnings = [*_general_warnings(pod, asked, settings, config), *wanted.warnings]
-    warnings += clients_.sockets_left(node_mounts, decided)
+    if seen.judgement is not None and seen.judgement.verdict is Verdict.UNSURE:
+        warnings.append(Reason.UNSURE.say())
+    warnings += clients_.sockets_left(seen.node_mounts, decided)
     for client in decided:
         warnings += client.warnings
     return Plan(
@@ -185,8 +203,6 @@ def _general_warnings(
     pod: Pod, asked: Request, settings: Settings, config: Config
 ) -> Iterator[Finding]:
     yield from unknown_annotations(pod)
-    if asked.migrate and triage.judge(pod).verdict is triage.Verdict.UNSURE:
-        yield Reason.UNSURE.say()
     if settings.containers is not None:
         known = {container["name"] for container in pods.containers(pod)}
         missing = [name for name in settings.containers if name not in known]

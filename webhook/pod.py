@@ -153,6 +153,11 @@ def env_var(container: Container, name: str) -> EnvVar | None:
     return found
 
 
+def env_value(container: Container, name: str) -> str:
+    """The literal value of a variable; empty where there is none."""
+    return (env_var(container, name) or {"name": name}).get("value") or ""
+
+
 def containers(pod: Pod) -> Iterator[Container]:
     """Yield every container, in the order in which the kubelet starts them."""
     yield from pod["spec"].get("initContainers") or ()
@@ -162,12 +167,6 @@ def containers(pod: Pod) -> Iterator[Container]:
 def owned_by(pod: Pod, kind: str) -> bool:
     owners = (pod.get("metadata") or {}).get("ownerReferences") or ()
     return any(owner.get("kind") == kind for owner in owners)
-
-
-def display_name(pod: Pod) -> str:
-    """`name`, or `generateName` followed by a star, as people know the Pod."""
-    metadata = pod.get("metadata") or {}
-    return metadata.get("name") or f"{metadata.get('generateName') or ''}*"
 
 
 def clean_path(path: str) -> str:

@@ -1,0 +1,59 @@
+#!/bin/sh
+# Starts the dinp-dind sidecar; "$@" is dockerd's command line. The image has BusyBox ash, so POSIX only; the kubelet
+# expands this text, so no two dollars in a row and no bare word in dollar-parentheses.
+set -eu
+stop='' ready='' daemon='' keys='' mtu='' config=${DINP_DAEMON_CONFIG:-/dinp-config} data=/var/lib/docker
+trap 'stop=1; [ -z "$daemon" ] || kill "$daemon" || :' TERM INT
+die() { echo "dinp: $*" >&2; exit 1; }
+sets() { case $keys in *"\"$1\":"* | *"\"$1s\":"* | *"\"${1%y}ies\":"*) ;; *) return 1 ;; esac; } # a flag; keys may be plurals
+issue() { # a name, and the signer's options
+    openssl req -new -config cnf -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=dinp $1" -keyout "$1.key" -out "$1.csr"
+    openssl x509 -req -in "$1.csr" -extfile cnf -extensions "$@" -days 3650 -out "$1.pem"
+}
+certificates() ( # made in the memory volume; the CA's key is dropped, and ca.pem comes last: who sees it has all
+    umask 077; rm -rf /dinp/certs/.new; mkdir -p /dinp/certs/.new /dinp/server; cd /dinp/certs/.new
+    id='subjectKeyIdentifier=hash' by='authorityKeyIdentifier=keyid' # Python 3.13 insists on these and on the CA's keyUsage
+    printf '%s\n' '[req]' distinguished_name=req '[ca]' "$id" basicConstraints=critical,CA:TRUE keyUsage=critical,keyCertSign \
+        '[server]' "$id" "$by" extendedKeyUsage=serverAuth subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1 \
+        '[client]' "$id" "$by" extendedKeyUsage=clientAuth >cnf
+    issue ca -signkey ca.key; for name in server client; do issue "$name" -CA ca.pem -CAkey ca.key -CAcreateserial; done
+    chmod 0444 client.key client.pem ca.pem; mv server.key /dinp/server/key.pem; mv server.pem /dinp/server/cert.pem
+    mv client.key ../key.pem; mv client.pem ../cert.pem; mv ca.pem ../ca.pem; rm -rf /dinp/certs/.new
+)
+nest() ( # cgroup v2 shows a privileged container the node's tree. Make our part its root, so that builds count against the
+    # Pod, and mount it below itself too: containerd's shim looks for containers at the path that /proc says.
+    own=$(sed -n 's/^0:://p' /proc/self/cgroup); cd "/sys/fs/cgroup$own" && [ -f cgroup.type ] && mkdir -p init || exit
+    echo 0 >memory.oom.group # the kubelet sets 1: one greedy build would kill the daemon and all others
+    for _ in 1 2 3 4 5; do # EBUSY while a process is left outside of init: a probe may come in between
+        sort cgroup.procs | while read -r pid; do echo "$pid" >init/cgroup.procs; done
+        sed 's/[^ ][^ ]*/+&/g' cgroup.controllers >cgroup.subtree_control && break
+    done
+    [ "$own" = / ] || { mount --bind . /sys/fs/cgroup && mkdir -p "/sys/fs/cgroup$own" && mount --bind . "/sys/fs/cgroup$own"; }
+)
+[ "$(id -u)" = 0 ] || data=/home/rootless/.local/share/docker
+exec 9>"$data/.dinp.lock"; flock -n 9 || die "another daemon uses $data: give each Pod a volume of its own (dinp.io/storage)"
+json=$config/daemon.json; [ -f "$json" ] || json=/etc/docker/daemon.json
+[ ! -f "$json" ] || { set -- "$@" "--config-file=$json"; keys=$(tr -d ' \t\r\n' <"$json" | sed -e 's/^{//' -e :a -e 's/{[^{}]*}//' -e ta); }
+! sets host || die "$json sets \"hosts\", but where the daemon listens is for dinp to say: take it out"
+for arg; do # dockerd refuses what both a flag and daemon.json set
+    shift; flag=${arg%%=*}; [ "$arg" != --tlsverify ] || certificates
+    sets "${flag#--}" || case $arg in --mtu=*) mtu=${arg#*=} ;; *) set -- "$@" "$arg" ;; esac
+done
+[ ! -d "$config" ] || export SSL_CERT_DIR="${SSL_CERT_DIR:-/etc/ssl/certs}:$config" # dockerd reads the *.crt in it
+device=$(awk '$2 $8 == "0000000000000000" { print $1; exit } # the default route by IPv4, else by IPv6
+    $2 == "00" && $10 != "lo" { print $10; exit }' /proc/net/route /proc/net/ipv6_route 2>/dev/null) || :
+[ -n "$mtu" ] || sets mtu || mtu=$(cat "/sys/class/net/$device/mtu") || :; [ -z "$mtu" ] || set -- "$@" "--mtu=$mtu" # of docker0, and of
+[ -z "$mtu" ] || sets default-network-opt || ! dockerd --help 2>&1 | grep -q -e --default-network-opt ||
+    set -- "$@" "--default-network-opt=bridge=com.docker.network.driver.mtu=$mtu" # other networks
+printf '%s\n' "${DINP_SOCKET_LINKS:-}" | grep . | while IFS= read -r path; do
+    { mkdir -p "${path%/*}/" && ln -sfn /dinp/docker.sock "$path"; } || echo "dinp: no link to the socket at $path" >&2
+done
+[ -x /dinp/bin/docker ] || { mkdir -p /dinp/bin; cp "$(command -v docker)" /dinp/bin/.new; mv /dinp/bin/.new /dinp/bin/docker; }
+nest 2>/dev/null || :
+while [ -z "$stop" ]; do # the socket file is no sign of readiness: Docker 20.10 makes it long before it answers
+    rm -f /var/run/docker.pid; TINI_SUBREAPER=1 dockerd-entrypoint.sh "$@" 9>&- & daemon=$!; [ -z "$stop" ] || kill "$daemon"
+    until docker --host=unix:///dinp/docker.sock version; do kill -0 "$daemon" || exit; sleep 1; done >/dev/null 2>&1 &
+    [ -n "$ready" ] || ! wait "$!" || ready=1 # a trapped signal ends a wait early
+    while kill -0 "$daemon" 2>/dev/null; do wait "$daemon" || :; done
+    [ -n "$stop" ] || { [ -n "$ready" ] || die "dockerd ended before it was ready"; echo "dinp: starting dockerd again" >&2; sleep 1; }
+done

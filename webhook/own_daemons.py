@@ -1,0 +1,111 @@
+"""A Docker daemon that the Pod runs itself: dinp must not add a second one.
+
+Judged by what a container really starts. Names prove nothing: `docker:dind` with `cat` is a
+client, common in Jenkinsfiles, and `image-cleaner-dind` is no daemon.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from webhook import docker_socket, names
+from webhook import pod as pods
+from webhook.docker_socket import Kind, NodeMount
+from webhook.pod import Container, Pod
+
+
+def own_daemon(pod: Pod) -> str | None:
+    """Where a daemon of the Pod's own runs, or None.
+
+    | container | own daemon |
+    |---|---|
+    | dinp's, or mounts the node's socket | no |
+    | DOCKER_IN_DOCKER_ENABLED or its like is true | yes |
+    | image `docker:<...>dind<...>`, or privileged with `dind` in the image's name or tag; its command is the image's own, or starts dockerd | yes |
+    | the same, but its command is `cat`, `sleep`, `docker build`, ... | no: a client |
+    | any image, its command starts dockerd, in a shell too | yes |
+    | any, in a Pod with the label preset-dind-enabled=true (Prow) | yes |
+    """
+    found = next(own_daemons(pod, docker_socket.node_mounts(pod)), None)
+    return None if found is None else found.where
+
+
+# Prow's job images and actions-runner-controller's runner start dockerd for these.
+_SWITCHES: Final = ("DOCKER_IN_DOCKER_ENABLED", "DOCKER_IN_DOCKER", "DOCKERD_IN_RUNNER")
+_TRUE: Final = frozenset({"true", "1", "yes", "on"})
+_DAEMONS: Final = frozenset({"dockerd", "dockerd-rootless.sh", "dockerd-rootless"})
+_SHELLS: Final = frozenset({"sh", "bash", "ash", "dash"})
+_WRAPPERS: Final = frozenset({"tini", "dumb-init", "docker-init", "dind", "sudo", "env", "nohup"})
+# Where a shell expects a command: `pgrep dockerd` and `tail dockerd.log` start nothing.
+_IN_SHELL: Final = re.compile(
+    r"(?:^|[;&|({\n]|--[ \t]|\b(?:exec|nohup|sudo|then|do|else|dind)[ \t])[ \t]*(?:/[\w./-]{0,99}/)?"
+    r"dockerd(?:-entrypoint\.sh|-rootless(?:\.sh)?)?(?=\s|$|[;&|)])"
+)
+# Registry host; name; tag. Possessive here and below: whoever makes a Pod writes what we read.
+_IMAGE: Final = re.compile(r"(?:(?=[^/.:]*+[.:]|localhost/)[^/]*+/)?([^:@]*+)(?::([^@]*+))?")
+
+
+class OwnDaemon(NamedTuple):
+    """A container that runs a daemon, and a phrase that says so."""
+
+    container: Container
+    where: str
+
+
+def own_daemons(pod: Pod, found: Sequence[NodeMount]) -> Iterator[OwnDaemon]:
+    clients = {mount.container for mount in found if mount.kind is Kind.SOCKET}
+    preset = pods.labels_of(pod).get("preset-dind-enabled") == "true"
+    for container in pods.containers(pod):
+        name = container["name"]
+        if name in clients or names.is_own_container(name):
+            continue
+        if how := _daemon_in(container):
+            yield OwnDaemon(container, f"container {name} {how}")
+        elif preset:
+            yield OwnDaemon(container, "label preset-dind-enabled is true")
+
+
+def _daemon_in(container: Container) -> str | None:
+    for name in _SWITCHES:
+        if pods.env_value(container, name).lower() in _TRUE:
+            return f"sets {name}"
+    command, args = container.get("command") or [], container.get("args") or []
+    if _is_dind_image(container):
+        starts = _runs(command + args) if command else _entrypoint_runs(args)
+        return f"runs image {container.get('image')}" if starts else None
+    return "runs dockerd" if _runs(command + args) else None
+
+
+def _is_dind_image(container: Container) -> bool:
+    """A name is enough for Docker's own image; any other must be able to run a daemon."""
+    name, tag = image(container)
+    name = name.rpartition("/")[2]
+    privileged = (container.get("securityContext") or {}).get("privileged")
+    return bool(name == "docker" or privileged) and "dind" in re.split(r"[\W_]", f"{name}:{tag}")
+
+
+def image(container: Container) -> tuple[str, str]:
+    """Name and tag: `host:5000/team/docker:20-dind@sha256:...` is `team/docker` and `20-dind`."""
+    found: tuple[str, str] = _IMAGE.findall((container.get("image") or "").lower())[0]
+    return found
+
+
+def _entrypoint_runs(args: list[str]) -> bool:
+    """What the image's entrypoint makes of `args`: none, or flags alone, are dockerd's."""
+    return not args or args[0].startswith("-") or _runs(args)
+
+
+def _runs(argv: list[str]) -> bool:
+    """Whether a command line starts dockerd."""
+    for at, word in enumerate(argv):
+        program = word.rpartition("/")[2]
+        if program in _SHELLS:
+            return any(_IN_SHELL.search(text) for text in argv[at + 1 :])
+        if program == "dockerd-entrypoint.sh":
+            if at + 1 == len(argv) or argv[at + 1].startswith("-"):
+                return True
+        elif program not in _WRAPPERS and not word.startswith("-") and "=" not in word:
+            return program in _DAEMONS
+    return False
