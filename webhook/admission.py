@@ -211,8 +211,9 @@ def _shortened(text: str) -> str:
 
     The whole sentence stands in dinp.io/status.
     """
-    printable = "".join(char if char.isprintable() else " " for char in text)
-    raw = printable.encode()
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
+    raw = text.encode()
     if len(raw) <= _WARNING_BYTES:
-        return printable
+        return text
     return raw[: _WARNING_BYTES - 3].decode(errors="ignore") + "…"

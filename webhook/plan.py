@@ -119,8 +119,8 @@ def _hands_off(pod: Pod, asked: Request, seen: _Seen) -> Finding | None:
     if seen.judgement is not None and seen.judgement.verdict is Verdict.NODE:
         signals = ", ".join(seen.judgement.signals[:_SIGNALS_TOLD])
         return Reason.NODE_AGENT.say(signals=signals, mode=asked.mode.value)
-    own = own_daemons.own_daemon(pod)
-    return None if own is None else Reason.OWN_DAEMON.say(where=own)
+    own = next(own_daemons.own_daemons(pod, seen.node_mounts), None)
+    return None if own is None else Reason.OWN_DAEMON.say(where=own.where)
 
 
 def _chosen(
