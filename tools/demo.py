@@ -45,7 +45,9 @@ def main() -> int:
             rule = rules.for_namespace(namespace, namespaces[namespace])
             path = rules.path(rule) if rule else ""
             _say("=", f"{file}: a Pod of namespace {namespace}, sent to {path}")
-            _status, review = post_review(server, path, pod)
+            status, review = post_review(server, path, pod)
+            if status != 200:
+                sys.exit(f"HTTP {status}: {review['message']}")
             if not _shown(pod, review["response"], expected):
                 wrong.append(file)
     print(f"not as expected: {', '.join(wrong)}" if wrong else "every answer is as expected")
@@ -74,7 +76,9 @@ def _shown(pod: dict[str, Any], response: dict[str, Any], expected: str) -> bool
     patch = json.loads(base64.b64decode(response.get("patch", "W10=")))  # W10= is []
     admitted = jsonpatch.apply_patch(pod, patch)
     print(f"admitted with {len(patch)} operations")
-    for line in difflib.unified_diff(_lines(pod), _lines(admitted), "sent", "admitted", lineterm=""):
+    for line in difflib.unified_diff(
+        _lines(pod), _lines(admitted), "sent", "admitted", lineterm=""
+    ):
         _say(line[0], line)
     print()
     return bool(admitted["metadata"].get("labels", {}).get(names.MODE_LABEL) == expected)

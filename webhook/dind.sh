@@ -42,9 +42,9 @@ done
 [ ! -d "$config" ] || export SSL_CERT_DIR="${SSL_CERT_DIR:-/etc/ssl/certs}:$config" # dockerd reads the *.crt in it
 device=$(awk '$2 $8 == "0000000000000000" { print $1; exit } # the default route by IPv4, else by IPv6
     $2 == "00" && $10 != "lo" { print $10; exit }' /proc/net/route /proc/net/ipv6_route 2>/dev/null) || :
-[ -n "$mtu" ] || sets mtu || mtu=$(cat "/sys/class/net/$device/mtu") || :; [ -z "$mtu" ] || set -- "$@" "--mtu=$mtu" # of docker0, and of
+[ -n "$mtu" ] || sets mtu || mtu=$(cat "/sys/class/net/$device/mtu" 2>/dev/null) || :; [ -z "$mtu" ] || set -- "$@" "--mtu=$mtu"
 [ -z "$mtu" ] || sets default-network-opt || ! dockerd --help 2>&1 | grep -q -e --default-network-opt ||
-    set -- "$@" "--default-network-opt=bridge=com.docker.network.driver.mtu=$mtu" # other networks
+    set -- "$@" "--default-network-opt=bridge=com.docker.network.driver.mtu=$mtu" # --mtu is for docker0 alone
 printf '%s\n' "${DINP_SOCKET_LINKS:-}" | grep . | while IFS= read -r path; do
     { mkdir -p "${path%/*}/" && ln -sfn /dinp/docker.sock "$path"; } || echo "dinp: no link to the socket at $path" >&2
 done

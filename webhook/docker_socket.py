@@ -134,6 +134,7 @@ def _instead_of(mount: VolumeMount, volume: str, sub_path: str | None) -> Volume
     """The same mount of another volume; mountPath, readOnly and unknown fields stay."""
     new: VolumeMount = {**mount, "name": volume}
     new.pop("subPath", None)
+    new.pop("subPathExpr", None)
     if sub_path is not None:
         new["subPath"] = sub_path
     return new

@@ -168,7 +168,7 @@ class Reason(Enum):
     )
     QOS_CHANGED = (
         "qos_changed",
-        "the Pod's QoS class changes from {old} to {new}; dinp.io/requests and dinp.io/limits with equal cpu and memory keep Guaranteed",
+        "the Pod's QoS class changes from {old} to {new}, as the daemon has requests of its own{hint}",
     )
     PROXY_REFERENCE = (
         "proxy_reference",

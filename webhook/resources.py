@@ -60,7 +60,10 @@ def qos_changed(pod: Pod, daemon: Resources | None) -> Finding | None:
     before = list(pods.containers(pod))
     old = qos_class(before)
     new = qos_class([*before, {"name": "", "resources": daemon}])
-    return None if old == new else Reason.QOS_CHANGED.say(old=old, new=new)
+    if old == new:
+        return None
+    keep = "; dinp.io/requests and dinp.io/limits with equal cpu and memory keep it"
+    return Reason.QOS_CHANGED.say(old=old, new=new, hint=keep if old == "Guaranteed" else "")
 
 
 def qos_class(containers: Iterable[Container]) -> QosClass:

@@ -12,7 +12,8 @@ from webhook.pod import Container, Volume, VolumeMount
 
 # Where a seed container sees the shared volume, beside the image's own content of the path.
 _TARGET: Final = "/dinp/share"
-_COPY: Final = 'if [ -d "$1" ]; then cp -a "$1/." "$2"; fi'
+# Not -a: who is not root cannot keep the times of the volume's own directory, and cp would fail.
+_COPY: Final = 'if [ -d "$1" ]; then cp -R "$1/." "$2"; fi'
 
 
 def volumes(shares: Sequence[Share]) -> tuple[Volume, ...]:

@@ -1,0 +1,78 @@
+# Everything here works on a fresh machine with Python (3.11 to 3.14) and make.
+PYTHON ?= python3
+IMAGE ?= dinp:dev
+ARGS ?=
+
+comma := ,
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+# Modules of webhook/ that are not pure rooms: those that touch the world, and the YAML of the
+# command line. All others must be covered in full.
+WORLD := $(subst $() ,$(comma),$(patsubst %,webhook/%.py,cli inject listening logs manifests metrics pod_templates serve server tls yaml_*))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check corpus lock image clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## serve on a loopback port, send it the Pods of manifests/examples, print what becomes of them
+	@$(BIN)/python -m tools.demo
+
+run: $(STAMP) ## serve with a throw-away certificate until ^C; flags of dinp serve by ARGS="…"
+	@mkdir -p build/run
+	@$(BIN)/python -m trustme --quiet --dir build/run --identities localhost 127.0.0.1
+	@echo "The certificate authority for clients is build/run/client.pem."
+	@exec $(BIN)/dinp serve --bind-address 127.0.0.1 --log-format console --shutdown-delay 0 \
+	  --tls-cert-file build/run/server.pem --tls-private-key-file build/run/server.key $(ARGS)
+
+# With ARGS a run is usually partial, so its coverage would say nothing.
+ifeq ($(strip $(ARGS)),)
+test: $(STAMP) ## all tests, and their coverage; with ARGS="-k word" pytest alone, with these flags
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --show-missing --fail-under=97
+	$(BIN)/coverage report --skip-covered --show-missing --fail-under=100 --include='webhook/*.py' --omit='$(WORLD)'
+else
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+endif
+
+check: $(STAMP) ## ruff, formatting, import contracts, shellcheck, mypy: what CI runs before the tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/shellcheck webhook/dind.sh
+	$(BIN)/mypy
+
+corpus: $(STAMP) ## send every Pod of ../shared/corpus through the server, and print the tables
+	@$(BIN)/python -m tools.corpus $(ARGS)
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+lock: $(STAMP) ## write the locks for what pyproject.toml asks; newer versions by ARGS=--upgrade
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(COMPILE) $(ARGS) --group dev pyproject.toml -o requirements-dev.lock
+	$(COMPILE) $(ARGS) -c requirements-dev.lock pyproject.toml -o requirements.lock
+	$(COMPILE) $(ARGS) -c requirements-dev.lock --group build -o requirements-build.lock
+
+image: ## build the container image (IMAGE=dinp:dev); needs Docker
+	@command -v docker >/dev/null || { echo "make image needs the docker command, which is not here." >&2; exit 1; }
+	docker build --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+
+clean: ## remove the virtual environment and all that was built
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Not --clear: an environment that is in use stays usable.
+$(STAMP): pyproject.toml requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \
+	  echo "dinp needs Python 3.11 to 3.14, and '$(PYTHON)' is not: name one that is, as in make PYTHON=python3.13 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments (it has no ensurepip). On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

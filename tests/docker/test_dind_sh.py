@@ -1,0 +1,464 @@
+"""dind.sh with stub programs in PATH, under /bin/sh: no Docker, no root and no network."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from webhook import sidecar
+
+DIND_SH = Path(sidecar.__file__).with_name("dind.sh")
+TEXT = DIND_SH.read_text(encoding="utf-8")
+
+SHELLS = [["/bin/sh"], *([["busybox", "sh"]] if shutil.which("busybox") else [])]
+
+# Paths of the container that the tests move below their own directory.
+MOVED = (
+    "/dinp",  # and /dinp-config
+    "/home/rootless",
+    "/var/lib/docker",
+    "/var/run",
+    "/etc/docker",
+    "/proc/net",
+    "/proc/self/cgroup",
+    "/sys/",
+)
+
+ROUTE_HEADER = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+IPV4_ROUTES = (
+    ROUTE_HEADER + "eth1 0001A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+    "eth0 00000000 010200C0 0003 0 0 0 00000000 0 0 0\n"
+)
+ZERO = "0" * 32
+IPV6_ROUTES = (
+    f"fd{'0' * 30} 40 {ZERO} 00 {ZERO} 00000100 00000001 00000000 00000001 eth1\n"
+    f"{ZERO} 00 {ZERO} 00 {ZERO} ffffffff 00000001 00000000 00200200 lo\n"
+    f"{ZERO} 00 {ZERO} 00 fd{'0' * 29}1 00000400 00000001 00000000 00000003 eth0\n"
+)
+
+TLS_ARGS = (
+    *("--host=tcp://127.0.0.1:2376", "--tlsverify", "--tlscacert=/dinp/certs/ca.pem"),
+    *("--tlscert=/dinp/server/cert.pem", "--tlskey=/dinp/server/key.pem"),
+)
+
+# The daemon: notes its arguments, then lives until TERM or until a file tells it to end.
+ENTRYPOINT = """\
+for arg; do echo "$arg"; done >"$T/args"
+echo "${SSL_CERT_DIR-}" >"$T/ssl_cert_dir"
+echo run >>"$T/runs"
+if [ -e "$T/broken" ]; then exit 3; fi
+trap 'echo TERM >>"$T/signals"; exit 0' TERM
+touch "$T/up"
+while ! [ -e "$T/crash" ]; do /bin/sleep 0.02; done
+rm -f "$T/crash" "$T/up"
+exit 137
+"""
+STUBS = {
+    "dockerd-entrypoint.sh": ENTRYPOINT,
+    "docker": 'echo "$*" >>"$T/docker"; [ -e "$T/up" ]',
+    "dockerd": 'if [ -e "$T/docker24" ]; then echo "      --default-network-opt mapmap"; fi',
+    "id": 'cat "$T/uid"',
+    "flock": '! [ -e "$T/locked" ]',
+    "mount": 'echo "$*" >>"$T/mounts"',
+    "sleep": "exec /bin/sleep 0.02",
+}
+
+
+@dataclass
+class Container:
+    """What the sidecar's container looks like to dind.sh."""
+
+    root: Path
+    env: dict[str, str] = field(default_factory=dict)
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def path(self, path: str, *below: str) -> Path:
+        return self.root.joinpath(path.lstrip("/"), *below)
+
+    def write(self, path: str, text: str) -> None:
+        self.path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.path(path).write_text(text, encoding="utf-8")
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        text = TEXT
+        for path in MOVED:
+            text = re.sub(rf"(?<![\w.}}]){re.escape(path)}", f"{self.root}{path}", text)
+        process = subprocess.Popen(  # noqa: S603  # the script under test
+            ["/bin/sh", "-c", text, "dind.sh", "dockerd", *args],
+            env={"PATH": f"{self.root}/bin:/usr/bin:/bin:/usr/sbin:/sbin", "T": str(self.root)}
+            | self.env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def run(self, *args: str) -> list[str]:
+        """Start, wait until the daemon is ready, end with TERM; dockerd's arguments."""
+        for name in ("docker", "up"):
+            self.path(name).unlink(missing_ok=True)
+        process = self.start(*args)
+        self.wait_for("docker")
+        self.wait_for("up")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0, process.stderr and process.stderr.read()
+        return self.args()
+
+    def args(self) -> list[str]:
+        return self.path("args").read_text(encoding="utf-8").splitlines()
+
+    def runs(self) -> int:
+        runs = self.path("runs")
+        return runs.read_text(encoding="utf-8").count("run") if runs.exists() else 0
+
+    def wait_for(self, name: str) -> None:
+        until(lambda: self.path(name).exists())
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Iterator[Container]:
+    container = Container(tmp_path)
+    for name, text in STUBS.items():
+        container.write(f"/bin/{name}", f"#!/bin/sh\n{text}\n")
+        container.path(f"/bin/{name}").chmod(0o755)
+    for volume in ("/dinp/certs", "/var/lib/docker", "/home/rootless/.local/share/docker"):
+        container.path(volume).mkdir(parents=True)
+    container.write("/uid", "0\n")
+    container.write("/proc/net/route", ROUTE_HEADER)
+    container.write("/proc/self/cgroup", "12:memory:/kubepods/a/b\n0::/kubepods/a/b\n")
+    container.write("/sys/class/net/eth0/mtu", "1380\n")
+    container.write("/sys/class/net/eth1/mtu", "9000\n")
+    yield container
+    for process in container.processes:
+        process.kill()
+        process.communicate()
+    container.write("crash", "")  # for a daemon that a killed shell left behind
+
+
+# --- the text -----------------------------------------------------------------------------
+
+
+def test_is_short() -> None:
+    """The design allows less than 60 lines."""
+    assert len(TEXT.splitlines()) < 60
+
+
+def test_passes_shellcheck() -> None:
+    """shellcheck finds nothing to say, at any severity."""
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    found = subprocess.run([shellcheck, DIND_SH], capture_output=True, text=True, check=False)  # noqa: S603
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+def test_is_valid_syntax(shell: list[str]) -> None:
+    """Every POSIX shell that is here can parse it."""
+    found = subprocess.run([*shell, "-n", DIND_SH], capture_output=True, text=True, check=False)  # noqa: S603
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def kubelet_expands(text: str, environment: dict[str, str]) -> str:
+    """k8s.io/kubernetes/third_party/forked/golang/expansion, as the kubelet applies it."""
+    known = re.compile(r"\$(?:(\$)|\(([^)]*)\))")
+    return known.sub(lambda found: "$" if found[1] else environment.get(found[2], found[0]), text)
+
+
+def test_means_the_same_to_the_kubelet() -> None:
+    """The kubelet expands `command`; whatever variables there are, the text stays."""
+    names = set(re.findall(r"\w+", TEXT)) | {"HOME", "HOSTNAME", "PATH", "DOCKER_HOST"}
+    assert kubelet_expands(TEXT, dict.fromkeys(names, "expanded")) == TEXT
+    assert kubelet_expands("$$ $(pwd) $(id -u)", {"pwd": "x"}) == "$ x $(id -u)"
+
+
+# --- what dockerd is started with -----------------------------------------------------------
+
+
+def test_runs_the_entrypoint_with_the_arguments(container: Container) -> None:
+    """Each argument arrives as it is, behind `dockerd`, by the image's own entrypoint."""
+    assert container.run("--host=unix:///a b.sock", "--label=*") == [
+        "dockerd",
+        "--host=unix:///a b.sock",
+        "--label=*",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ipv4", "ipv6", "args", "expected"),
+    [
+        (IPV4_ROUTES, IPV6_ROUTES, [], ["--mtu=1380"]),
+        (IPV4_ROUTES, None, [], ["--mtu=1380"]),
+        (ROUTE_HEADER, IPV6_ROUTES, [], ["--mtu=1380"]),
+        (ROUTE_HEADER, None, [], []),
+        (IPV4_ROUTES, None, ["--mtu=1200"], ["--mtu=1200"]),
+    ],
+)
+def test_mtu_is_that_of_the_default_interface(
+    container: Container, ipv4: str, ipv6: str | None, args: list[str], expected: list[str]
+) -> None:
+    """By the IPv4 default route, else by the IPv6 one; an explicit --mtu wins."""
+    container.write("/proc/net/route", ipv4)
+    if ipv6 is not None:
+        container.write("/proc/net/ipv6_route", ipv6)
+    assert container.run(*args) == ["dockerd", *expected]
+
+
+@pytest.mark.parametrize("args", [[], ["--mtu=1380"]])
+def test_mtu_of_user_networks_where_dockerd_can(container: Container, args: list[str]) -> None:
+    """Docker 24 and later take --default-network-opt; older ones would not start with it."""
+    container.write("/proc/net/route", IPV4_ROUTES)
+    container.write("/docker24", "")
+    option = "--default-network-opt=bridge=com.docker.network.driver.mtu=1380"
+    assert container.run(*args) == ["dockerd", "--mtu=1380", option]
+
+
+@pytest.mark.parametrize("mounted", [True, False], ids=["ConfigMap", "/etc/docker"])
+def test_flags_that_daemon_json_sets_are_dropped(container: Container, mounted: bool) -> None:
+    """Singular flag or plural key; a key of an object inside, or a value, is none."""
+    directory = "/dinp-config" if mounted else "/etc/docker"
+    container.write("/proc/net/route", IPV4_ROUTES)
+    container.write(
+        f"{directory}/daemon.json",
+        """{
+          "mtu" : 1300,\r
+          "insecure-registries": ["r:5000"], "default-address-pools":
+             [{"base": "10.0.0.0/8", "size": 24, "bip": {"group": 1}}],
+          "log-opts": {"labels": "x"}, "storage-driver": "dns", "tlsverify" : true,
+          "dns-opts": []
+        }""",
+    )
+    dropped = ["--insecure-registry=a", "--insecure-registry=b", "--default-address-pool=base=1"]
+    dropped += ["--mtu=1", "--log-opt=max-size=1m", "--storage-driver=vfs", "--dns-opt=x"]
+    kept = ["--bip=198.18.0.1/24", "--group=2375", "--label=c=d", "--dns=1.1.1.1", "--tls=false"]
+    assert container.run(*dropped, *kept) == [
+        "dockerd",
+        *kept,
+        f"--config-file={container.path(directory)}/daemon.json",
+    ]
+
+
+def test_daemon_json_of_the_config_map_comes_first(container: Container) -> None:
+    """The ConfigMap's daemon.json replaces a mirrored one, and DINP_DAEMON_CONFIG says where."""
+    container.write("/etc/docker/daemon.json", '{"bip": "x"}')
+    container.write("/elsewhere/daemon.json", "{}")
+    container.env["DINP_DAEMON_CONFIG"] = str(container.path("/elsewhere"))
+    config_file = f"--config-file={container.path('/elsewhere/daemon.json')}"
+    assert container.run("--bip=y") == ["dockerd", "--bip=y", config_file]
+
+
+def test_hosts_in_daemon_json_are_an_error(container: Container) -> None:
+    """Said clearly, before dockerd would say it in its own words."""
+    container.write("/dinp-config/daemon.json", '{"debug": true, "hosts": ["tcp://0.0.0.0:2375"]}')
+    process = container.start("--host=unix:///x")
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert 'daemon.json sets "hosts"' in said
+    assert container.runs() == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"), [(None, "/etc/ssl/certs:{}"), ("/ca:/cb", "/ca:/cb:{}")]
+)
+def test_certificates_of_the_config_map_join_the_system_s(
+    container: Container, before: str | None, expected: str
+) -> None:
+    """SSL_CERT_DIR replaces Go's default, so that is named too."""
+    container.write("/dinp-config/registry.crt", "PEM")
+    if before is not None:
+        container.env["SSL_CERT_DIR"] = before
+    container.run()
+    directory = container.path("/dinp-config")
+    assert container.path("ssl_cert_dir").read_text() == expected.format(directory) + "\n"
+
+
+# --- what it prepares -----------------------------------------------------------------------
+
+
+def test_links_lead_to_the_socket(container: Container) -> None:
+    """Every line of DINP_SOCKET_LINKS; one that cannot be made does not stop the daemon."""
+    good = [container.path("/srv/my sock/docker.sock"), container.path("/docker.sock")]
+    container.write("/file", "")
+    bad = container.path("/file/docker.sock")
+    container.env["DINP_SOCKET_LINKS"] = "\n".join(str(path) for path in [good[0], bad, good[1]])
+    container.run()
+    for path in good:
+        assert path.readlink() == container.path("/dinp/docker.sock")
+
+
+def test_docker_cli_is_left_for_the_clients(container: Container) -> None:
+    """As the image has it; one that is there, maybe running, stays."""
+    container.run()
+    copy = container.path("/dinp/bin/docker")
+    assert copy.read_text() == container.path("/bin/docker").read_text()
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o755
+    copy.write_text("older")
+    container.run()
+    assert copy.read_text() == "older"
+    assert [path.name for path in copy.parent.iterdir()] == ["docker"]
+
+
+OPENSSL_STUB = """\
+echo "$*" >>"$T/openssl"
+while [ $# -gt 0 ]; do
+    case $1 in -keyout | -out) echo "$1" >"$2" ;; esac
+    shift
+done
+"""
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("real", [False, *([True] if shutil.which("openssl") else [])])
+def test_certificates(container: Container, real: bool) -> None:
+    """The client's are readable to everyone, the server's to root; no CA key is left."""
+    if not real:
+        container.write("/bin/openssl", f"#!/bin/sh\n{OPENSSL_STUB}")
+        container.path("/bin/openssl").chmod(0o755)
+    args = container.run(*TLS_ARGS)
+    assert args == ["dockerd", *TLS_ARGS]
+    client, server = container.path("/dinp/certs"), container.path("/dinp/server")
+    assert {p.name: mode(p) for p in client.iterdir()} == dict.fromkeys(
+        ("ca.pem", "cert.pem", "key.pem"), 0o444
+    )
+    assert {p.name: mode(p) for p in server.iterdir()} == {"cert.pem": 0o600, "key.pem": 0o600}
+    assert mode(server) == 0o700
+    if real:
+        check_chain(client, server)
+        before = (client / "ca.pem").read_bytes()
+        container.run(*TLS_ARGS)
+        assert (client / "ca.pem").read_bytes() != before
+        check_chain(client, server)
+
+
+def check_chain(client: Path, server: Path) -> None:
+    ca = x509.load_pem_x509_certificate((client / "ca.pem").read_bytes())
+    for directory, usage in ((server, "serverAuth"), (client, "clientAuth")):
+        certificate = x509.load_pem_x509_certificate((directory / "cert.pem").read_bytes())
+        key = load_pem_private_key((directory / "key.pem").read_bytes(), None)
+        certificate.verify_directly_issued_by(ca)
+        assert key.public_key() == certificate.public_key()
+        assert certificate.signature_algorithm_oid == x509.SignatureAlgorithmOID.ECDSA_WITH_SHA256
+        extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        assert [oid._name for oid in extended] == [usage]
+    leaf = x509.load_pem_x509_certificate((server / "cert.pem").read_bytes())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+    assert [str(ip) for ip in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
+
+
+def test_failed_certificates_stop_it(container: Container) -> None:
+    """Better no daemon than one that nobody can talk to."""
+    container.write("/bin/openssl", "#!/bin/sh\nexit 1\n")
+    container.path("/bin/openssl").chmod(0o755)
+    assert container.start(*TLS_ARGS).wait(20) != 0
+    assert container.runs() == 0
+
+
+@pytest.mark.parametrize(
+    ("uid", "data"), [("0", "/var/lib/docker"), ("1000", "/home/rootless/.local/share/docker")]
+)
+def test_data_directory_in_use(container: Container, uid: str, data: str) -> None:
+    """Two daemons on one data directory corrupt it: the second does not start."""
+    container.write("/uid", uid)
+    container.write("/locked", "")
+    process = container.start()
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert f"another daemon uses {container.path(data)}" in said
+    assert container.path(data, ".dinp.lock").exists()
+    assert container.runs() == 0
+
+
+@pytest.mark.parametrize("own", ["/kubepods/a/b", "/"], ids=["host's namespace", "private"])
+def test_cgroup_v2_is_delegated(container: Container, own: str) -> None:
+    """The own cgroup becomes the root that the entrypoint's nesting and the shim see."""
+    tree = container.path("/sys/fs/cgroup")
+    here = container.path(f"/sys/fs/cgroup{own}")
+    container.write("/proc/self/cgroup", f"0::{own}\n")
+    for name, text in {
+        "cgroup.type": "domain\n",
+        "cgroup.procs": "1\n7\n",
+        "cgroup.controllers": "cpuset cpu io memory hugetlb\n",
+        "memory.oom.group": "1\n",
+    }.items():
+        container.write(f"/sys/fs/cgroup{own}/{name}", text)
+    container.run()
+    assert (here / "memory.oom.group").read_text() == "0\n"
+    assert (here / "init/cgroup.procs").read_text() == "7\n"  # a file keeps the last one
+    assert (here / "cgroup.subtree_control").read_text() == "+cpuset +cpu +io +memory +hugetlb\n"
+    mounts = container.path("mounts")
+    assert (mounts.read_text().splitlines() if mounts.exists() else []) == (
+        [] if own == "/" else [f"--bind . {tree}", f"--bind . {here}"]
+    )
+
+
+def test_cgroup_v1_is_left_alone(container: Container) -> None:
+    """Nothing to delegate, and nothing to say about it."""
+    container.path("/sys/fs/cgroup/memory").mkdir(parents=True)
+    process = container.start()
+    container.wait_for("up")
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20)[1] == ""
+    assert not container.path("mounts").exists()
+    assert [path.name for path in container.path("/sys/fs/cgroup").iterdir()] == ["memory"]
+
+
+# --- how it lives ---------------------------------------------------------------------------
+
+
+def test_asks_the_daemon_by_the_clients_socket(container: Container) -> None:
+    """The socket file alone is no sign of readiness."""
+    container.run()
+    asked = container.path("docker").read_text().splitlines()
+    assert set(asked) == {f"--host=unix://{container.path('/dinp/docker.sock')} version"}
+
+
+def test_crashed_daemon_is_restarted_in_place(container: Container) -> None:
+    """A container that ended non-zero fails ARC's Pods and Tekton's steps: so it does not end."""
+    process = container.start()
+    container.wait_for("up")
+    for runs in (2, 3):
+        time.sleep(0.3)  # dind.sh has seen it ready
+        container.write("/var/run/docker.pid", "1")
+        container.write("crash", "")
+        until(lambda runs=runs: container.runs() == runs)  # type: ignore[misc]
+        container.wait_for("up")
+        assert not container.path("/var/run/docker.pid").exists()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_daemon_that_never_was_ready_is_an_error(container: Container) -> None:
+    """Such as one with a flag that it does not know: restarting it would hide that."""
+    container.write("broken", "")
+    process = container.start("--nonsense")
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "dinp: dockerd ended before it was ready\n" in said
+    assert container.runs() == 1
+
+
+def test_term_is_forwarded_and_waited_for(container: Container) -> None:
+    """Exit 0, after the daemon's end, also when the daemon had crashed before."""
+    container.run()
+    assert container.path("signals").read_text() == "TERM\n"

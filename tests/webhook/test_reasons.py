@@ -1,0 +1,49 @@
+"""reasons: one enum, for people and machines."""
+
+from __future__ import annotations
+
+import re
+import string
+
+import pytest
+
+from webhook.reasons import Finding, Reason
+
+
+def blanks(reason: Reason) -> list[str]:
+    return [name for _, name, _, _ in string.Formatter().parse(reason.text) if name]
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_value_is_a_metric_label(reason: Reason) -> None:
+    """The value is the member's name in small letters: fixed, and never a user's text."""
+    assert reason.name.lower() == reason.value
+    assert re.fullmatch(r"[a-z_]+", reason.value)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_sentence_never_waits_for_quota(reason: Reason) -> None:
+    """Controllers retry a denial that says "exceeded quota" for ever."""
+    assert "exceeded quota" not in reason.text
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_text_of_users_is_taken_as_it_is(reason: Reason) -> None:
+    """Braces, quotes and dollars of a user's do not meet the formatter a second time."""
+    odd = "{0} {x!r} %s $(X) \"'☃"
+    found = reason.say(**dict.fromkeys(blanks(reason), odd))
+    assert str(found) == found.text
+    assert reason is found.reason
+    assert (odd in found.text or repr(odd) in found.text) == bool(blanks(reason))
+
+
+def test_a_missing_blank_is_a_bug_of_ours() -> None:
+    """Not a half sentence for people to wonder about."""
+    with pytest.raises(KeyError, match="signals"):
+        Reason.NODE_AGENT.say(mode="sidecar")
+
+
+def test_findings_are_values() -> None:
+    """Equal when they say the same, so that warnings are told once."""
+    assert Finding(Reason.OPTED_OUT, "dinp.io/inject is false") == Reason.OPTED_OUT.say()
+    assert len({Reason.OPTED_OUT.say(), Reason.OPTED_OUT.say()}) == 1

@@ -1,0 +1,44 @@
+"""The command line: `dinp COMMAND`. Each command is a module, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+
+from webhook import __version__
+
+# name -> where its click command is, what the help says of it
+_COMMANDS: Final = {
+    "inject": ("webhook.inject:inject", "Do offline what the webhook would do."),
+    "serve": ("webhook.serve:serve", "Serve the admission webhook."),
+}
+
+
+class _Commands(click.Group):
+    """Commands by name: `dinp --help` imports neither aiohttp nor ruamel."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _COMMANDS[name][1]) for name in sorted(_COMMANDS)])
+
+
+@click.group(cls=_Commands, context_settings={"auto_envvar_prefix": "DINP", "show_default": True})
+@click.version_option(__version__, prog_name="dinp")
+def main() -> None:
+    """Give Pods a Docker daemon at admission time."""
+
+
+if __name__ == "__main__":
+    main(prog_name="dinp")

@@ -1,0 +1,287 @@
+"""The webhook as a service: reviews over TLS, health and metrics in the clear, draining.
+
+Bounds, so that no client can make it grow: 8 MiB a body, 64 MiB of large bodies at once,
+10 s to send one and 10 s to take its answer; listening.py has those of connections. Nothing
+is ever answered with a redirect, which the API server would follow (CVE-2020-8561).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from webhook import listening, logs, metrics
+from webhook.admission import ReviewError, review
+from webhook.config import Config
+from webhook.listening import Port
+from webhook.metrics import Metrics
+from webhook.rules import RULES, Rule
+from webhook.tls import CertificateError, ServingCertificate
+
+MAX_BODY: Final = 8 * 1024 * 1024
+_MAX_BODIES: Final = 8 * MAX_BODY
+_SMALL_BODY: Final = 128 * 1024  # ten times the usual review; never refused for others' size
+_LONGEST_SENTENCE: Final = 1000
+_CLOSES: Final = (408, 413, 503)  # the rest of the body is not worth reading
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the process runs; times in seconds."""
+
+    bind_address: str
+    secure_port: int = 8443  # 0: any free one
+    health_port: int = 8081  # likewise
+    shutdown_delay: float = 10.0  # go on serving while others learn that this one ends
+    shutdown_timeout: float = 10.0  # then wait for what is in flight
+    poll: float = 5.0  # look for a new certificate
+    exchange: float = 10.0  # a client's time to send a body, and to take the answer
+
+
+class Reviews:
+    """The HTTP side of reviews: what may be asked, and how each question ends."""
+
+    def __init__(self, config: Config, measured: Metrics, settings: Settings) -> None:
+        self._config = config
+        self._metrics = measured
+        self._seconds = settings.exchange
+        self._buffered = 0  # bytes of bodies held now
+        self.draining = False
+        self.busy: set[object] = set()  # connections with a request in flight
+        self.idle = asyncio.Event()  # set while none is busy
+        self.idle.set()
+
+    def application(self) -> web.Application:
+        """One POST route for each rule's path."""
+        application = web.Application(middlewares=[self._exchange])
+        for path, rule in RULES.items():
+            name = path.removeprefix("/pods/")
+            application.router.add_post(path, partial(self._review, name, rule))
+        return application
+
+    @web.middleware
+    async def _exchange(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        self.busy.add(request.protocol)
+        self.idle.clear()
+        try:
+            response = await self._respond(request, handler)
+            if self.draining:
+                response.force_close()  # the client's next request goes to another replica
+            await self._send(request, response)
+        finally:
+            self.busy.discard(request.protocol)
+            if not self.busy:
+                self.idle.set()
+        return response
+
+    async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Send it here and not in aiohttp, which would wait for a client's reading for ever."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+
+    async def _respond(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            allow = {key: error.headers[key] for key in ("Allow",) if key in error.headers}
+            return self._refuse(request, error.status, error.text or error.reason, allow)
+        except ReviewError as error:
+            return self._refuse(request, 400, str(error))
+        except web.RequestPayloadError as error:
+            return self._refuse(request, 400, f"malformed body: {error}")
+        except ConnectionError:
+            return self._refuse(request, 499, "the client has gone")  # nginx's number
+        except Exception:  # noqa: BLE001 - whatever it is, the server goes on
+            # Never a denial: failurePolicy decides what a bug of ours means for the Pod.
+            _log.exception("review failed", path=logs.short(request.path))
+            self._metrics.bad_request(500)
+            return web.Response(status=500, text="internal error of dinp, see its log\n")
+
+    def _refuse(
+        self, request: web.Request, code: int, why: str, headers: Mapping[str, str] | None = None
+    ) -> web.Response:
+        self._metrics.bad_request(code)
+        why = logs.short(why, _LONGEST_SENTENCE)
+        _log.warning("request refused", code=code, path=logs.short(request.path), why=why)
+        response = web.Response(status=code, text=f"{why}\n", headers=headers)
+        if code in _CLOSES:
+            response.force_close()
+        return response
+
+    async def _review(self, name: str, rule: Rule, request: web.Request) -> web.StreamResponse:
+        _check_headers(request)
+        chunks: list[bytes] = []
+        try:
+            await self._read(request, chunks)
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            began = time.perf_counter()
+            outcome = review(body, rule, self._config)
+            seconds = time.perf_counter() - began
+        finally:
+            self._buffered -= sum(map(len, chunks))
+        self._metrics.review(outcome, rule=name, seconds=seconds, received=len(body))
+        _log.info("review", **logs.review_fields(outcome, rule=name, seconds=seconds))
+        return web.Response(body=outcome.body, content_type="application/json")
+
+    async def _read(self, request: web.Request, chunks: list[bytes]) -> None:
+        """Fill `chunks` with the body, and count what is held."""
+        size = 0
+        try:
+            async with asyncio.timeout(self._seconds):
+                async for chunk in request.content.iter_any():
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    self._buffered += len(chunk)
+                    if size > MAX_BODY:
+                        raise _too_large(size)
+                    if size > _SMALL_BODY and self._buffered > _MAX_BODIES:
+                        raise web.HTTPServiceUnavailable(text="too many large requests at once")
+        except TimeoutError:
+            sentence = f"the body did not arrive within {self._seconds:g} s"
+            raise web.HTTPRequestTimeout(text=sentence) from None
+
+
+def _too_large(size: int) -> web.HTTPException:
+    sentence = f"a body may have {MAX_BODY} bytes"
+    return web.HTTPRequestEntityTooLarge(MAX_BODY, size, text=sentence)
+
+
+def _check_headers(request: web.Request) -> None:
+    """Refuse what need not be read to be refused."""
+    media_type = request.headers.get("Content-Type", "")
+    if media_type.partition(";")[0].strip().lower() != "application/json":
+        sentence = f"Content-Type is {media_type[:100]!r}, expected application/json"
+        raise web.HTTPUnsupportedMediaType(text=sentence)
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        sentence = f"Content-Encoding is {encoding[:100]!r}, expected none"
+        raise web.HTTPUnsupportedMediaType(text=sentence)
+    if (request.content_length or 0) > MAX_BODY:
+        raise _too_large(request.content_length or 0)
+
+
+class Server:
+    """`dinp serve` without its process: two ports and the certificate's poll."""
+
+    def __init__(
+        self,
+        config: Config,
+        certificate: ServingCertificate,
+        settings: Settings,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Listen on both ports, so that a taken one is known before anything runs.
+
+        Raises:
+            ListenError: a port cannot be had.
+        """
+        self._certificate = certificate
+        self._settings = settings
+        self._now = now
+        self._metrics = Metrics()
+        self._reviews = Reviews(config, self._metrics, settings)
+        listener = listening.bind(settings.bind_address, settings.secure_port)
+        try:
+            health = listening.bind(settings.bind_address, settings.health_port)
+        except listening.ListenError:
+            listener.close()
+            raise
+        self._secure = Port(self._reviews.application(), listener)
+        self._health = Port(self._health_application(), health)
+        self._poll: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port of reviews."""
+        return self._secure.number
+
+    @property
+    def health_port(self) -> int:
+        """The port of health and metrics."""
+        return self._health.number
+
+    async def start(self) -> None:
+        """Serve, until `drain`."""
+        self._metrics.certificate(self._certificate.not_after)
+        await self._secure.open(self._certificate.context)
+        await self._health.open()
+        self._poll = asyncio.create_task(self._poll_certificate())
+
+    async def drain(self, hurry: asyncio.Event | None = None) -> None:
+        """End without failing a request; `hurry` cuts the delay short.
+
+        Not ready at once; serve for the delay, on connections that close with each answer;
+        accept no more and close idle ones; wait for what is in flight; close.
+        """
+        self._reviews.draining = True
+        _log.info("draining", delay=self._settings.shutdown_delay)
+        with suppress(TimeoutError):
+            await asyncio.wait_for((hurry or asyncio.Event()).wait(), self._settings.shutdown_delay)
+        self._secure.stop_accepting()
+        await asyncio.sleep(0)  # what has arrived by now is in flight, not idle
+        self._secure.close_idle(self._reviews.busy)
+        # Not aiohttp's own shutdown: it drops the rest of a body that is still arriving.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._reviews.idle.wait(), self._settings.shutdown_timeout)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close everything now."""
+        if self._poll is not None:
+            self._poll.cancel()
+        await self._secure.close()
+        await self._health.close()
+
+    def not_ready(self) -> str | None:
+        """Why no request should be sent here, or None."""
+        if self._reviews.draining:
+            return "draining"
+        problem = self._certificate.problem(self._now())
+        return None if problem is None else f"the serving certificate is {problem}"
+
+    async def _poll_certificate(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.poll)
+            try:
+                if self._certificate.reload(self._now()):
+                    self._metrics.certificate(self._certificate.not_after)
+                    _log.info("certificate reloaded", not_after=str(self._certificate.not_after))
+            except CertificateError as error:
+                _log.error("certificate refused, the old one stays", why=str(error))
+            except Exception:  # noqa: BLE001 - the poll must not end while the server runs
+                _log.exception("certificate not reloaded")  # the next poll tries again
+
+    def _health_application(self) -> web.Application:
+        application = web.Application()
+        application.router.add_get("/healthz", self._healthz)
+        application.router.add_get("/readyz", self._readyz)
+        application.router.add_get("/metrics", self._exposition)
+        return application
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        why = self.not_ready()
+        return web.Response(status=200 if why is None else 503, text=f"{why or 'ok'}\n")
+
+    async def _exposition(self, _request: web.Request) -> web.Response:
+        headers = {"Content-Type": metrics.CONTENT_TYPE}
+        return web.Response(body=self._metrics.exposition(), headers=headers)
