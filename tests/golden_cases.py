@@ -12,20 +12,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from webhook import __version__, rules
 from webhook import config as configs
-from webhook import rules
 from webhook.admission import Injection
 from webhook.config import Config
 from webhook.sidecar import SCRIPT
 
 ROOT = Path(__file__).parent / "golden"
-_SCRIPT_MARK = "<webhook/dind.sh>"
+# What would change every expectation at once: the start script, and each release's number.
+_MARKS = {SCRIPT: "<webhook/dind.sh>"}
+_VERSION = (f'"version":"{__version__}"', '"version":"<version>"')
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Case:
         if not file.exists():
             return None
         text = file.read_text(encoding="utf-8")
-        return _with_script(yaml.safe_load(text), _SCRIPT_MARK, SCRIPT)
+        pod: dict[str, Any] = _mapped(yaml.safe_load(text), _from_marks)
+        return pod
 
     @property
     def report(self) -> str:
@@ -56,7 +60,7 @@ class Case:
         (self.folder / "report.txt").write_text(report(result), encoding="utf-8")
         file = self.folder / "expected.yaml"
         if result.outcome == "mutated":
-            pod = _with_script(result.pod, SCRIPT, _SCRIPT_MARK)
+            pod = _mapped(result.pod, _to_marks)
             text = yaml.safe_dump(pod, sort_keys=False, allow_unicode=True, width=120)
             file.write_text(text, encoding="utf-8")
         else:
@@ -91,10 +95,19 @@ def report(result: Injection) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _with_script(node: Any, old: str, new: str) -> Any:
-    """Keep the 60 lines of dind.sh out of every expectation: it is a file of its own."""
+def _to_marks(text: str) -> str:
+    return _MARKS.get(text, text).replace(*_VERSION)
+
+
+def _from_marks(text: str) -> str:
+    texts = {mark: text for text, mark in _MARKS.items()}
+    return texts.get(text, text).replace(_VERSION[1], _VERSION[0])
+
+
+def _mapped(node: Any, change: Callable[[str], str]) -> Any:
+    """The same document with every string changed."""
     if isinstance(node, dict):
-        return {key: _with_script(value, old, new) for key, value in node.items()}
+        return {key: _mapped(value, change) for key, value in node.items()}
     if isinstance(node, list):
-        return [_with_script(item, old, new) for item in node]
-    return new if node == old else node
+        return [_mapped(item, change) for item in node]
+    return change(node) if isinstance(node, str) else node

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, cast, get_args
 
-from webhook import names, quantity, rules, storage
+from webhook import bind_mounts, names, quantity, rules, storage
 from webhook import pod as pods
 from webhook.config import Config, Resources, Transport
 from webhook.pod import Pod
@@ -83,7 +83,7 @@ class Annotation:
 
 def read_settings(pod: Pod, mode: Mode, config: Config) -> Settings | Finding:
     """What the Pod asks for, or the Finding that denies it."""
-    asked = {}
+    asked: dict[str, object] = {}
     for name, value in pods.annotations_of(pod).items():
         row = TABLE.get(name)
         if row is None:
@@ -95,6 +95,13 @@ def read_settings(pod: Pod, mode: Mode, config: Config) -> Settings | Finding:
             if isinstance(parsed, Finding):
                 return parsed
             asked[row.field] = parsed
+    image = asked.get("image")
+    if isinstance(image, str):
+        # By Docker's own names of its images; the other kind would not start.
+        rootless = "rootless" in image
+        if asked.setdefault("rootless", rootless) != rootless:
+            kind = "one with rootless in its name" if asked["rootless"] else "one without rootless"
+            return _bad("dinp.io/image", image, f"with dinp.io/rootless expected {kind}")
     return _over_defaults(asked, config)
 
 
@@ -205,7 +212,7 @@ def _share(key: str, value: str, _config: Config) -> object:
         path, _, option = item.partition(":")
         if not path.startswith("/") or option not in {"", "seed"} or pods.clean_path(path) != path:
             return _bad(key, item, "expected absolute, clean paths, each maybe with :seed")
-        if path == "/" or pods.is_within(path, names.DIRECTORY):
+        if bind_mounts.is_system(path):
             return _bad(key, item, "this path cannot be shared")
         shares.append(Share(path, seed=option == "seed"))
     if len({share.path for share in shares}) != len(shares) or not shares:
@@ -213,11 +220,8 @@ def _share(key: str, value: str, _config: Config) -> object:
     return tuple(shares)
 
 
-_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-
-
 def _daemon_config(key: str, value: str, _config: Config) -> object:
-    if not _DNS_NAME.fullmatch(value):
+    if not storage.DNS_NAME.fullmatch(value):
         return _bad(key, value, "expected the name of a ConfigMap in the Pod's namespace")
     return DaemonConfig(value, optional=False)
 
@@ -227,6 +231,8 @@ def _dockerd_args(key: str, value: str, _config: Config) -> object:
         args = tuple(shlex.split(value))
     except ValueError as error:
         return _bad(key, value, str(error))
+    if not args or not all(arg.startswith("--") for arg in args):
+        return _bad(key, value, "expected flags, each as --flag=value")
     for arg in args:
         flag = arg.partition("=")[0]
         allowed = any(fnmatch.fnmatchcase(flag, f"--{pattern}") for pattern in ALLOWED_FLAGS)

@@ -82,10 +82,11 @@ def _is_eligible(mount: VolumeMount) -> bool:
     if mount["name"] in names.VOLUMES:
         return False
     path = pods.clean_path(mount["mountPath"])
-    return path.startswith("/") and not _is_system(path)
+    return path.startswith("/") and not is_system(path)
 
 
-def _is_system(path: str) -> bool:
+def is_system(path: str) -> bool:
+    """Whether the daemon's container needs this clean path as its image has it."""
     return path in _AT_OR_ABOVE or path.startswith(_BELOW)
 
 

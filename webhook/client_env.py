@@ -3,7 +3,7 @@
 | DOCKER_HOST that is there | what happens |
 |---|---|
 | none, or empty | set (an empty one in place) |
-| the socket that was mounted, at any of its paths | replaced in place |
+| the node's socket, at any path where it is or would be mounted | replaced in place |
 | the same as ours | kept |
 | anything else, or valueFrom | the user's wins: no Docker variable is touched |
 
@@ -13,7 +13,7 @@ value, "0" too, switches the CLI to TLS, and DOCKER_CERT_PATH alone switches doc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,40 +42,61 @@ class ClientEnv:
     warnings: tuple[Finding, ...] = ()
 
 
-def client_env(container: Container, endpoint: Endpoint, socket_paths: Iterable[str]) -> ClientEnv:
-    """Decide the variables of `container`, where `socket_paths` were mounts of the socket."""
+def client_env(container: Container, endpoint: Endpoint, node_paths: Collection[str]) -> ClientEnv:
+    """Decide the variables of `container`.
+
+    `node_paths` are where it mounts the node's socket, or a directory that would hold it.
+    """
     warnings = []
     if container.get("envFrom"):
         warnings.append(Reason.ENV_FROM.say(container=container["name"]))
     there = pods.env_var(container, "DOCKER_HOST")
-    if there is not None and not _is_replaceable(there, endpoint, socket_paths):
+    if there is not None and not _is_replaceable(there, endpoint, node_paths):
         value = "valueFrom" if there.get("valueFrom") else there.get("value")
         warnings.append(Reason.USERS_DOCKER_HOST.say(container=container["name"], value=value))
         return ClientEnv(uses_daemon=False, warnings=tuple(warnings))
-    removed = () if endpoint.tls else _tls_variables(container)
+    tls_variables = () if endpoint.tls else _tls_variables(container)
     variables = (*_docker_variables(container, endpoint), *_no_proxy(container, endpoint))
     warnings += [
-        Reason.VARIABLE_REMOVED.say(container=container["name"], name=name) for name in removed
+        Reason.VARIABLE_REMOVED.say(container=container["name"], name=name)
+        for name in tls_variables
     ]
     warnings += _replaced(container, variables)
     warnings += _unreachable_no_proxy(container, endpoint)
+    removed = (*tls_variables, *_misplaced(container, endpoint))
     return ClientEnv(True, variables, removed, tuple(warnings))
 
 
-def _is_replaceable(var: EnvVar, endpoint: Endpoint, socket_paths: Iterable[str]) -> bool:
+def _is_replaceable(var: EnvVar, endpoint: Endpoint, node_paths: Collection[str]) -> bool:
     value = var.get("value") or ""
     if var.get("valueFrom"):
         return False
     if value in {"", endpoint.docker_host}:
         return True
     scheme, _, path = value.partition("://")
-    known = {*docker_socket.DEFAULT_PATHS, *socket_paths, names.SOCKET_PATH}
-    return scheme == "unix" and pods.clean_path(path) in known
+    if scheme != "unix":
+        return False
+    path = pods.clean_path(path)
+    if path in docker_socket.DEFAULT_PATHS or path in node_paths or path == names.SOCKET_PATH:
+        return True
+    return path.endswith("/docker.sock") and any(pods.is_within(path, at) for at in node_paths)
 
 
 def _tls_variables(container: Container) -> tuple[str, ...]:
-    names_ = ("DOCKER_CERT_PATH", "DOCKER_TLS")
-    return tuple(name for name in names_ if pods.env_var(container, name) is not None)
+    return tuple(
+        name
+        for name in ("DOCKER_CERT_PATH", "DOCKER_TLS")
+        if (var := pods.env_var(container, name)) and (var.get("value") or var.get("valueFrom"))
+    )
+
+
+def _misplaced(container: Container, endpoint: Endpoint) -> Iterator[str]:
+    """Variables that DOCKER_HOST refers to, and that would not expand where they stand."""
+    there = [var["name"] for var in pods.env(container)]
+    for var in endpoint.first:
+        name = var["name"]
+        if name in there and "DOCKER_HOST" in there[: there.index(name)]:
+            yield name
 
 
 def _docker_variables(container: Container, endpoint: Endpoint) -> Iterator[EnvVar]:

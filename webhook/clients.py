@@ -85,7 +85,7 @@ def _client(
     socket_paths = [node_mount.mount["mountPath"] for node_mount in sockets]
     has_socket = bool(sockets) or _has_our_socket(container)
     where = endpoint.endpoint(mode, settings, config, socket=has_socket)
-    env = client_env.client_env(container, where, map(pods.clean_path, socket_paths))
+    env = client_env.client_env(container, where, _node_paths(found))
     mounts = (*share.mounts(settings.share), *(where.mounts if env.uses_daemon else ()))
     return Client(
         name=container["name"],
@@ -97,6 +97,15 @@ def _client(
         uses_socket=mode is not Mode.SERVICE
         and (has_socket or (env.uses_daemon and where.docker_host == endpoint.UNIX_HOST)),
         warnings=(*env.warnings, *_mount_warnings(found, mode)),
+    )
+
+
+def _node_paths(found: Iterable[NodeMount]) -> frozenset[str]:
+    """Where the container has the node's socket, or a directory that would hold it."""
+    return frozenset(
+        pods.clean_path(node_mount.mount["mountPath"])
+        for node_mount in found
+        if node_mount.kind in {Kind.SOCKET, Kind.RUN_DIRECTORY}
     )
 
 

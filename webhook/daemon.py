@@ -60,13 +60,12 @@ def daemon(
 
 def _shared(pod: Pod, clients: Sequence[Client], config: Config) -> Daemon:
     used = {mount["name"] for client in clients for mount in _new_mounts(client)}
+    cli = shared_daemon.cli_container(config, bind_mounts.default_container(pod))
     uses_socket = any(client.uses_socket for client in clients)
     return Daemon(
         volumes=tuple(shared_daemon.volumes(used, config)),
         known_volumes=tuple(shared_daemon.volumes(names.VOLUMES, config)),
-        init_containers=(
-            (_kept(pod, shared_daemon.cli_container(config)),) if names.CLI in used else ()
-        ),
+        init_containers=(_kept(pod, cli),) if names.CLI in used else (),
         # The DaemonSet's socket has the group of the dind image, whatever the Pod's fsGroup.
         supplemental_group=config.sidecar.socket_group if uses_socket else None,
     )

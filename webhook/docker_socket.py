@@ -86,12 +86,18 @@ def _of(container: Container, host_paths: dict[str, str]) -> Iterator[NodeMount]
     for mount in pods.mounts(container):
         host_path = host_paths.get(mount["name"])
         if host_path is not None:
-            path = pods.clean_path(f"{host_path}/{mount.get('subPath') or ''}")
+            path = pods.clean_path(f"{host_path}/{_sub_path(mount)}")
             seen.append((mount, path, _kind(path)))
     has_cli = any(kind is Kind.CLI for _, _, kind in seen)
     for mount, path, kind in seen:
         if kind is not None and (kind is not Kind.CLI_LIBRARY or has_cli):
             yield NodeMount(container["name"], mount, kind, path)
+
+
+def _sub_path(mount: VolumeMount) -> str:
+    """The subPath; a subPathExpr is one where it refers to no variable."""
+    expression = mount.get("subPathExpr") or ""
+    return mount.get("subPath") or ("" if "$" in expression else expression)
 
 
 def _kind(path: str) -> Kind | None:

@@ -89,11 +89,11 @@ def service_host(config: Config) -> str:
 
 def _daemonset(config: Config, *, socket: bool) -> Endpoint:
     address = f"$({HOST_IP})"
-    ports_host = address if config.daemonset.host_network else None
+    host = f"[{address}]" if config.daemonset.ip_family == "IPv6" else address
+    ports_host = host if config.daemonset.host_network else None
     if socket:
         first = (_HOST_IP_VARIABLE,) if ports_host else ()
         return Endpoint(UNIX_HOST, first=first, mounts=(_RUN_MOUNT,), ports_host=ports_host)
-    host = f"[{address}]" if config.daemonset.ip_family == "IPv6" else address
     return Endpoint(
         f"tcp://{host}:{2376 if config.daemonset.tls else 2375}",
         tls=config.daemonset.tls,

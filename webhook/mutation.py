@@ -84,14 +84,18 @@ def _with_evictable_volumes(pod: Pod, daemon: Daemon) -> Pod:
 
 def _done(plan: Plan) -> dict[str, Any]:
     return {
-        "changed": [_changed(client) for client in plan.clients],
+        "changed": [text for client in plan.clients if (text := _changed(client))],
         "warnings": [finding.text for finding in plan.warnings],
     }
 
 
-def _changed(client: Client) -> str:
-    what = [*client.socket_paths, *(variable["name"] for variable in client.variables)]
-    return f"container {client.name}: {', '.join(what) or 'mounts'}"
+def _changed(client: Client) -> str | None:
+    what = [
+        *client.socket_paths,
+        *(variable["name"] for variable in client.variables),
+        *(f"without {name}" for name in client.removed),
+    ]
+    return f"container {client.name}: {', '.join(what)}" if what else None
 
 
 def _with_status(pod: Pod, plan: Plan, entries: dict[str, Any]) -> Pod:

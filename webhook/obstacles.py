@@ -51,7 +51,11 @@ def _host_network(question: Question) -> Finding | None:
 
 
 def _host_users(question: Question) -> Finding | None:
-    return Reason.HOST_USERS.say() if question.pod["spec"].get("hostUsers") is False else None
+    spec = question.pod["spec"]
+    unprivileged = question.config.sidecar.unprivileged_runtime_classes
+    if spec.get("hostUsers") is not False or spec.get("runtimeClassName") in unprivileged:
+        return None
+    return Reason.HOST_USERS.say()
 
 
 def _pvc_with_fs_group(question: Question) -> Finding | None:
@@ -108,7 +112,7 @@ def _mount_paths(question: Question) -> Finding | None:
 def _dind_of_sidecar_mode(question: Question) -> Finding | None:
     """An exported Pod of sidecar mode that now asks for a shared daemon."""
     there = existing_dind(question.pod) is not None
-    return _taken("init container", names.DIND, "$.spec.initContainers") if there else None
+    return Reason.SIDECAR_IN_PLACE.say() if there else None
 
 
 def _share_paths(question: Question) -> Finding | None:

@@ -6,13 +6,14 @@ request (who asks for which mode) -> under migrate: the socket and the triage ->
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from webhook import clients as clients_
-from webhook import docker_socket, obstacles, own_daemons, request, triage
+from webhook import docker_socket, names, obstacles, own_daemons, request, sidecar, triage
 from webhook import pod as pods
 from webhook.annotations import Settings, read_settings, unknown_annotations
 from webhook.clients import Client
@@ -49,10 +50,13 @@ _DENIED: Final = frozenset(
     }
 )
 # Those that people should hear of, though the Pod is left as it is.
-_WARNED: Final = frozenset({Reason.NODE_AGENT, Reason.OWN_DAEMON, Reason.NO_CONTAINER})
+_WARNED: Final = frozenset(
+    {Reason.NODE_AGENT, Reason.OWN_DAEMON, Reason.NO_CONTAINER, Reason.NO_SOCKET_NAMED}
+)
 
 # Of a node agent's signals, the first ones; a warning is short.
 _SIGNALS_TOLD: Final = 4
+_RESOURCE_ANNOTATIONS: Final = frozenset({"dinp.io/requests", "dinp.io/limits"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ def decide(pod: Pod, rule: Rule, config: Config) -> Plan:
     settings = read_settings(pod, asked.mode, config)
     if isinstance(settings, Finding):
         return _without_injection(settings, asked.mode)
+    settings = _in_place(pod, settings)
     chosen = _chosen(pod, asked, settings, config, seen)
     if isinstance(chosen, Finding):
         return _without_injection(chosen, asked.mode)
@@ -91,6 +96,14 @@ def _without_injection(finding: Finding, mode: Mode | None = None) -> Plan:
     action = Action.DENY if finding.reason in _DENIED else Action.LEAVE
     warnings = (finding,) if finding.reason in _WARNED else ()
     return Plan(action, finding, mode, warnings=warnings)
+
+
+def _in_place(pod: Pod, settings: Settings) -> Settings:
+    """The settings of the dinp-dind that is there, which stays as it is."""
+    existing = obstacles.existing_dind(pod)
+    if existing is None:
+        return settings
+    return dataclasses.replace(settings, transport=sidecar.transport_of(existing))
 
 
 class _Seen(NamedTuple):
@@ -127,7 +140,11 @@ def _chosen(
     pod: Pod, asked: Request, settings: Settings, config: Config, seen: _Seen
 ) -> Sequence[Container] | Finding:
     """The client containers: all eligible ones, or those that are named, or have the socket."""
-    everyone = {container["name"]: container for container in pods.containers(pod)}
+    everyone = {
+        container["name"]: container
+        for container in pods.containers(pod)
+        if not names.is_own_container(container["name"])
+    }
     named = settings.containers
     if named is not None:
         missing = [name for name in named if name not in everyone]
@@ -141,6 +158,9 @@ def _chosen(
         wanted = name in named if named is not None else clients_.is_eligible(name, config)
         if wanted and (not asked.migrate or name in seen.sockets):
             chosen.append(container)
+    if asked.migrate and named is not None and not chosen:
+        sockets = ", ".join(sorted(seen.sockets))
+        return Reason.NO_SOCKET_NAMED.say(names=", ".join(named), sockets=sockets)
     return chosen or Reason.NOT_REQUESTED.say()
 
 
@@ -196,7 +216,9 @@ def _done(decided: Iterable[Client]) -> Finding:
     ]
     if paths:
         return Reason.MIGRATED.say(paths=", ".join(paths))
-    return Reason.INJECTED.say(containers=", ".join(client.name for client in decided))
+    users = [client.name for client in decided if client.variables]
+    containers = ", ".join(users) or "(none: each sets DOCKER_HOST itself)"
+    return Reason.INJECTED.say(containers=containers)
 
 
 def _general_warnings(
@@ -214,5 +236,16 @@ def _general_warnings(
         yield Reason.BIND_MOUNTS_SHARED.say(jenkins=text)
         if not (asked.mode is Mode.DAEMONSET and config.daemonset.host_network):
             yield Reason.PUBLISHED_PORTS.say()
-    elif settings.storage.kind == "pvc":
+    else:
+        yield from _sidecar_warnings(pod, settings)
+
+
+def _sidecar_warnings(pod: Pod, settings: Settings) -> Iterator[Finding]:
+    asked = pods.annotations_of(pod)
+    transport = asked.get("dinp.io/transport", settings.transport)
+    if transport != settings.transport:
+        yield Reason.TRANSPORT_IN_PLACE.say(there=settings.transport, asked=transport)
+    if pod["spec"].get("resources") and not asked.keys().isdisjoint(_RESOURCE_ANNOTATIONS):
+        yield Reason.POD_LEVEL_RESOURCES.say()
+    if settings.storage.kind == "pvc":
         yield Reason.PVC_SHARED.say(claim=settings.storage.name)

@@ -199,17 +199,17 @@ def with_env(container: Container, variables: Iterable[EnvVar]) -> Container:
     """Set `variables`: one that is there is replaced in place, new ones go first, in order.
 
     First, so that the user's own `$(DOCKER_HOST)` references expand: the kubelet knows
-    only the variables declared before the reference.
+    only the variables declared before the reference. Of a doubled one the first place stays.
     """
     old = env(container)
     wanted = {var["name"]: var for var in variables}
-    last = {var["name"]: at for at, var in enumerate(old)}
-    new = [var for name, var in wanted.items() if name not in last]
-    for at, var in enumerate(old):
-        replacement = wanted.get(var["name"])
-        if replacement is None:
+    there = {var["name"] for var in old}
+    new = [var for name, var in wanted.items() if name not in there]
+    for var in old:
+        replacement = wanted.get(var["name"], var)
+        if replacement is var:
             new.append(var)
-        elif at == last[var["name"]]:
+        elif replacement not in new:
             new.append(var if var == replacement else replacement)
     return container if _same(old, new) else {**container, "env": new}
 

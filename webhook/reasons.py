@@ -39,6 +39,10 @@ class Reason(Enum):
         "the Pod runs a Docker daemon of its own ({where}); left unchanged",
     )
     NO_CONTAINER = "no_container", "none of dinp.io/containers ({names}) is in this Pod"
+    NO_SOCKET_NAMED = (
+        "no_socket_named",
+        "dinp.io/containers ({names}) names none of the containers that mount the node's Docker socket ({sockets}); left unchanged",
+    )
     INVALID_POD = "invalid_pod", "not a valid Pod: {problem}"
     OTHER_OPERATION = "other_operation", "only the creation of Pods is looked at"
     ALREADY_DONE = "already_done", "everything is in place"
@@ -87,6 +91,10 @@ class Reason(Enum):
     NAME_TAKEN = (
         "name_taken",
         "{what} {name!r} at {where} uses a name or path of dinp's; rename it",
+    )
+    SIDECAR_IN_PLACE = (
+        "sidecar_in_place",
+        "the Pod has a dinp-dind of sidecar mode already; create it from its original manifest, or keep dinp.io/inject: sidecar",
     )
     PVC_WITH_FS_GROUP = (
         "pvc_with_fs_group",
@@ -165,6 +173,14 @@ class Reason(Enum):
     MOUNT_CONFLICT = (
         "mount_conflict",
         "containers {kept} and {container} mount different volumes at {path}; the daemon sees the one of {kept}",
+    )
+    TRANSPORT_IN_PLACE = (
+        "transport_in_place",
+        "the Pod has a dinp-dind with transport {there} already: kept, not changed to {asked}; create the Pod from its original manifest to change it",
+    )
+    POD_LEVEL_RESOURCES = (
+        "pod_level_resources",
+        "dinp.io/requests and dinp.io/limits have no effect: the Pod-level resources bound the daemon too",
     )
     QOS_CHANGED = (
         "qos_changed",

@@ -31,18 +31,17 @@ def volumes(used: Iterable[str], config: Config) -> Iterator[Volume]:
     yield from (volume for name, volume in known.items() if name in wanted)
 
 
-def cli_container(config: Config) -> Container:
-    """An init container that copies the static docker CLI out of the dind image."""
-    return {
+def cli_container(config: Config, client: Container) -> Container:
+    """An init container that copies the static docker CLI out of the dind image.
+
+    With the resources of `client`, so that the Pod's QoS class stays and nothing is added.
+    """
+    container: Container = {
         "name": names.CLI_CONTAINER,
         "image": config.sidecar.image,
         "imagePullPolicy": config.sidecar.image_pull_policy,
         "command": ["cp", "/usr/local/bin/docker", f"{names.DIRECTORY}/docker"],
         "volumeMounts": [{"name": names.CLI, "mountPath": names.DIRECTORY}],
-        "resources": {
-            "requests": {"cpu": "10m", "memory": "32Mi"},
-            "limits": {"cpu": "500m", "memory": "128Mi"},
-        },
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -51,3 +50,5 @@ def cli_container(config: Config) -> Container:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     }
+    resources = client.get("resources")
+    return {**container, "resources": resources} if resources else container

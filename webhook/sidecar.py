@@ -15,7 +15,7 @@ from typing import Any, Final
 from webhook import names, storage
 from webhook import pod as pods
 from webhook.annotations import Settings
-from webhook.config import Config
+from webhook.config import Config, Transport
 from webhook.pod import Container, EnvVar, Pod, Resources, Volume, VolumeMount
 
 SCRIPT: Final = resources.files("webhook").joinpath("dind.sh").read_text(encoding="utf-8")
@@ -80,6 +80,15 @@ def with_links(dind: Container, paths: Sequence[str]) -> Container:
     return pods.with_env(dind, [variable])
 
 
+def transport_of(existing: Container) -> Transport:
+    """The transport of the dinp-dind that is there, by its dockerd arguments."""
+    args = existing.get("args") or []
+    for transport, listener in _LISTENER.items():
+        if listener and listener[0] in args:
+            return transport
+    return "unix"
+
+
 def is_ours(existing: Container) -> bool:
     """Whether a container called dinp-dind was made here: it has the socket's directory."""
     return any(
@@ -141,7 +150,7 @@ def dockerd(pod: Pod, settings: Settings, config: Config) -> Iterator[str]:
 
 # Never 0.0.0.0: the whole cluster reaches the Pod's address. Without a value for --tls,
 # dockerd sleeps 15 seconds before it listens on TCP.
-_LISTENER: Final[dict[str, tuple[str, ...]]] = {
+_LISTENER: Final[dict[Transport, tuple[str, ...]]] = {
     "tcp": ("--host=tcp://127.0.0.1:2375", "--tls=false"),
     "tls": (
         "--host=tcp://127.0.0.1:2376",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from webhook import names, quantity
 from webhook.pod import Volume
 
-EXPECTED = "emptydir, emptydir:<size>, ephemeral:<storage class>:<size> or pvc:<claim>"
+# A DNS subdomain (RFC 1123), as names of claims, StorageClasses and ConfigMaps are.
+DNS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+EXPECTED: Final = "emptydir, emptydir:<size>, ephemeral:<storage class>:<size> or pvc:<claim>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,12 @@ def parse(text: str) -> Storage:
             return Storage("emptydir")
         case ["emptydir", size]:
             return Storage("emptydir", size=_size(size))
-        case ["ephemeral", name, size] if name:
+        case ["ephemeral", name, size] if DNS_NAME.fullmatch(name):
             return Storage("ephemeral", name, _size(size))
-        case ["pvc", name] if name:
+        case ["pvc", name] if DNS_NAME.fullmatch(name):
             return Storage("pvc", name)
-    raise ValueError(f"expected {EXPECTED}")
+        case _:
+            raise ValueError(f"expected {EXPECTED}")
 
 
 def _size(text: str) -> str:

@@ -221,13 +221,9 @@ class Rewriter:
     def dashes(self, node: Sequence) -> list[int]:
         """Where the dash of each item stands."""
         found = []
-        at = node.start
-        properties = _PROPERTIES.match(self.text, at)
-        if properties is not None:
-            at = properties.end()
+        at = _behind(_PROPERTIES, self.text, node.start)
         for item in node.items:
-            blank = _BLANK.match(self.text, at)
-            at = at if blank is None else blank.end()
+            at = _behind(_BLANK, self.text, at)
             if self.text[at : at + 1] != "-":
                 raise Unsupported
             found.append(at)
@@ -250,6 +246,11 @@ class Rewriter:
                 self.edits.append(Edit(end, end, "".join(f", {text}" for text in texts)))
             else:
                 self.edits.append(Edit(first, first, "".join(f"{text}, " for text in texts)))
+
+
+def _behind(pattern: re.Pattern[str], text: str, at: int) -> int:
+    found = pattern.match(text, at)
+    return at if found is None else found.end()
 
 
 def _aligned(node: Sequence, new: list[Any]) -> tuple[dict[int, int], dict[int, list[Any]]]:

@@ -38,7 +38,9 @@ def parse(text: str) -> list[Node]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "not YAML"
-        raise ManifestError(f"not YAML: {problem}", mark.line + 1 if mark else None) from error
+        last = text.rstrip().count("\n")  # where what is missing was to stand
+        line = min(mark.line, last) + 1 if mark else None
+        raise ManifestError(f"not YAML: {problem}", line) from error
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
         raise ManifestError(f"not YAML: {error.reason}", line) from error

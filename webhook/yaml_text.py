@@ -34,16 +34,17 @@ def rewrite(text: str, roots: Iterable[Node], wanted: Iterable[Any]) -> Rewritte
         ManifestError: even written afresh the text would not mean it.
     """
     pairs = list(zip(roots, wanted, strict=True))
-    old = [yaml_nodes.value_of(root) for root, _ in pairs]
+    values = [value for _, value in pairs]
     edits = [_edits(text, root, value) for root, value in pairs]
+    if not text.endswith("\n") and not _means(_apply(text, edits), values):
+        text += "\n"  # a literal block at the end of the file may need it
+        edits = [_edits(text, root, value) for root, value in pairs]
     new = _apply(text, edits)
-    if not _means(new, [value for _, value in pairs]):
-        for at, (root, value) in enumerate(pairs):
-            if not _means(_apply(text, [edits[at]]), [*old[:at], value, *old[at + 1 :]]):
-                edits[at] = _afresh(text, root, value)
+    if not _means(new, values):
+        edits = list(_checked(text, edits, pairs))
         new = _apply(text, edits)
     afresh = tuple(at.afresh for at in edits if at.afresh is not None)
-    if afresh and not _means(new, [value for _, value in pairs]):
+    if afresh and not _means(new, values):
         raise ManifestError("cannot be rewritten", afresh[0])
     return Rewritten(new, afresh)
 
@@ -54,6 +55,15 @@ class _Edits:
 
     edits: list[Edit]
     afresh: int | None = None
+
+
+def _checked(text: str, edits: list[_Edits], pairs: list[tuple[Node, Any]]) -> Iterator[_Edits]:
+    """Each document's edits, or those that write it afresh where alone they are not right."""
+    old = [yaml_nodes.value_of(root) for root, _ in pairs]
+    for at, (root, value) in enumerate(pairs):
+        alone = _apply(text, [edits[at]])
+        right = _means(alone, [*old[:at], value, *old[at + 1 :]])
+        yield edits[at] if right else _afresh(text, root, value)
 
 
 def _means(text: str, values: list[Any]) -> bool:

@@ -58,6 +58,7 @@ ENTRYPOINT = """\
 for arg; do echo "$arg"; done >"$T/args"
 echo "${SSL_CERT_DIR-}" >"$T/ssl_cert_dir"
 echo run >>"$T/runs"
+if (: >&9) 2>/dev/null; then touch "$T/has_lock"; fi
 if [ -e "$T/broken" ]; then exit 3; fi
 trap 'echo TERM >>"$T/signals"; exit 0' TERM
 touch "$T/up"
@@ -100,6 +101,7 @@ class Container:
             env={"PATH": f"{self.root}/bin:/usr/bin:/bin:/usr/sbin:/sbin", "T": str(self.root)}
             | self.env,
             stderr=subprocess.PIPE,
+            umask=0o022,
             text=True,
         )
         self.processes.append(process)
@@ -387,6 +389,13 @@ def test_data_directory_in_use(container: Container, uid: str, data: str) -> Non
     assert f"another daemon uses {container.path(data)}" in said
     assert container.path(data, ".dinp.lock").exists()
     assert container.runs() == 0
+
+
+def test_lock_is_not_inherited(container: Container) -> None:
+    """A containerd-shim that outlives a crash would hold it."""
+    container.run()
+    assert container.path("/var/lib/docker/.dinp.lock").exists()
+    assert not container.path("has_lock").exists()
 
 
 @pytest.mark.parametrize("own", ["/kubepods/a/b", "/"], ids=["host's namespace", "private"])
