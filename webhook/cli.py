@@ -17,7 +17,7 @@ _COMMANDS: Final = {
 
 
 class _Commands(click.Group):
-    """Commands by name: `dinp --help` imports neither aiohttp nor ruamel."""
+    """Commands by name: `dinp --help` imports neither aiohttp nor yaml."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)

@@ -20,7 +20,7 @@ from webhook.patch import Operation
 from webhook.pod_templates import KubernetesObject
 from webhook.reasons import Reason
 from webhook.rules import Rule
-from webhook.yaml_nodes import ManifestError
+from webhook.yamledit.nodes import ManifestError
 
 DENIED: Final = 1
 USAGE: Final = 2

@@ -14,8 +14,10 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from webhook import yaml_nodes, yaml_parse, yaml_text
-from webhook.yaml_nodes import ManifestError, Node
+from webhook.yamledit import nodes as yaml_nodes
+from webhook.yamledit import parse as yaml_parse
+from webhook.yamledit import text as yaml_text
+from webhook.yamledit.nodes import ManifestError, Node
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 STDIN: Final = "-"

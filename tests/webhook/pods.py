@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from typing import Any, cast
@@ -73,10 +74,10 @@ def env(container_: Container) -> dict[str, str | None]:
     return {var["name"]: var.get("value") for var in container_.get("env") or ()}
 
 
-def settings(config: Config = DEFAULT, mode: Mode = Mode.SIDECAR, **annotations: str) -> Settings:
+def settings(config: Config = DEFAULT, /, **annotations: str) -> Settings:
     """Settings by annotations, named without dinp.io/ and with _ for -."""
     keys = {f"dinp.io/{name.replace('_', '-')}": value for name, value in annotations.items()}
-    found = read_settings(pod(annotations=keys), mode, config)
+    found = read_settings(pod(annotations=keys), Mode.SIDECAR, config)
     assert isinstance(found, Settings), found
     return found
 
@@ -215,7 +216,7 @@ _BAD_SPEC: dict[str, tuple[Any, ...]] = {
     "nodeName": ("node-1", None),
     "hostPID": (True, None),
 }
-_RESOURCES = (
+_RESOURCES: tuple[Any, ...] = (
     *(None, {}, {"limits": None}, {"limits": {"ephemeral-storage": "1Gi"}}),
     *({"limits": {"cpu": 1, "memory": "1Gi"}}, {"requests": {"cpu": "nonsense"}}),
 )
@@ -261,20 +262,15 @@ def _few(table: dict[str, tuple[Any, ...]], most: int) -> st.SearchStrategy[dict
     return st.lists(row, max_size=most).map(dict)
 
 
-_env_var = st.sampled_from(
-    [
-        *(
-            {"name": name, "value": value}
-            for name, values in _ENV_VALUES.items()
-            for value in values
-        ),
-        {"name": "DOCKER_HOST"},
-        {"name": "DOCKER_HOST", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}},
-        {"name": "NO_PROXY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
-        {"name": "HTTP_PROXY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
-        {"name": "X", "value": "1", "valueFrom": None, UNKNOWN: 1},
-    ]
-).map(lambda var: cast("EnvVar", dict(var)))
+_ENV_VARS: list[EnvVar] = [
+    *(EnvVar(name=name, value=value) for name, values in _ENV_VALUES.items() for value in values),
+    {"name": "DOCKER_HOST"},
+    {"name": "DOCKER_HOST", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}},
+    {"name": "NO_PROXY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+    {"name": "HTTP_PROXY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+    cast("EnvVar", {"name": "X", "value": "1", "valueFrom": None, UNKNOWN: 1}),
+]
+_env_var: st.SearchStrategy[EnvVar] = st.sampled_from(_ENV_VARS).map(copy.copy)
 
 _usual = st.sampled_from(
     [
@@ -356,7 +352,7 @@ def _metadata(draw: Draw, mode: str | None, odd: bool) -> dict[str, Any] | None:
         annotations["dinp.io/inject"] = mode
     found = {"annotations": annotations or None, "labels": labels or None, UNKNOWN: "metadata"}
     owners = [{"kind": "DaemonSet" if odd else "Job", "name": "o", UNKNOWN: 1}]
-    more = (
+    more: tuple[dict[str, Any], ...] = (
         {},
         {"name": None},
         {"name": "ci"},

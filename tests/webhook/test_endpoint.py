@@ -9,51 +9,46 @@ from webhook import config as configs
 from webhook.endpoint import endpoint
 from webhook.rules import Mode
 
+IPV4 = "daemonset: {ipFamily: IPv4}"
+IPV6 = "daemonset: {ipFamily: IPv6}"
 PLAIN = "daemonset: {tls: false}\nservice: {tls: false, name: docker, namespace: ci}"
 
 
+CERTS = ("/dinp/certs",)
+HOST_IP = "$(DINP_HOST_IP)"
+SVC = "dinp-docker.dinp-daemons.svc"
+UNIX = ("unix:///dinp/docker.sock", False, None, ("/dinp",))
+
+
 @pytest.mark.parametrize(
-    ("docker_host", "tls", "proxy_host", "mounts", "mode", "transport", "config", "socket"),
+    ("expected", "mode", "transport", "config", "socket"),
     [
-        ("tcp://localhost:2375", False, "localhost", [], "sidecar", "tcp", "", False),
-        ("tcp://localhost:2375", False, "localhost", [], "sidecar", "tcp", "", True),
-        ("tcp://localhost:2376", True, "localhost", ["/dinp/certs"], "sidecar", "tls", "", False),
-        ("unix:///dinp/docker.sock", False, None, ["/dinp"], "sidecar", "unix", "", False),
-        ("tcp://$(DINP_HOST_IP):2376", True, "$(DINP_HOST_IP)", ["/dinp/certs"],
-         "daemonset", "tcp", "", False),
-        ("tcp://[$(DINP_HOST_IP)]:2376", True, "$(DINP_HOST_IP)", ["/dinp/certs"],
-         "daemonset", "tcp", "daemonset: {ipFamily: IPv6}", False),
-        ("tcp://$(DINP_HOST_IP):2376", True, "$(DINP_HOST_IP)", ["/dinp/certs"],
-         "daemonset", "tcp", "daemonset: {ipFamily: IPv4}", False),
-        ("tcp://$(DINP_HOST_IP):2375", False, "$(DINP_HOST_IP)", [],
-         "daemonset", "tcp", PLAIN, False),
-        ("unix:///dinp/docker.sock", False, None, ["/dinp"], "daemonset", "tcp", "", True),
-        ("unix:///dinp/docker.sock", False, None, ["/dinp"], "daemonset", "tcp", PLAIN, True),
-        ("tcp://dinp-docker.dinp-daemons.svc:2376", True, "dinp-docker.dinp-daemons.svc",
-         ["/dinp/certs"], "service", "tcp", "", False),
-        ("tcp://dinp-docker.dinp-daemons.svc:2376", True, "dinp-docker.dinp-daemons.svc",
-         ["/dinp/certs"], "service", "tcp", "", True),
-        ("tcp://docker.ci.svc:2375", False, "docker.ci.svc", [], "service", "tcp", PLAIN, False),
+        (("tcp://localhost:2375", False, "localhost", ()), "sidecar", "tcp", "", False),
+        (("tcp://localhost:2375", False, "localhost", ()), "sidecar", "tcp", "", True),
+        (("tcp://localhost:2376", True, "localhost", CERTS), "sidecar", "tls", "", False),
+        (UNIX, "sidecar", "unix", "", False),
+        ((f"tcp://{HOST_IP}:2376", True, HOST_IP, CERTS), "daemonset", "tcp", "", False),
+        ((f"tcp://[{HOST_IP}]:2376", True, HOST_IP, CERTS), "daemonset", "tcp", IPV6, False),
+        ((f"tcp://{HOST_IP}:2376", True, HOST_IP, CERTS), "daemonset", "tcp", IPV4, False),
+        ((f"tcp://{HOST_IP}:2375", False, HOST_IP, ()), "daemonset", "tcp", PLAIN, False),
+        (UNIX, "daemonset", "tcp", "", True),
+        (UNIX, "daemonset", "tcp", PLAIN, True),
+        ((f"tcp://{SVC}:2376", True, SVC, CERTS), "service", "tcp", "", False),
+        ((f"tcp://{SVC}:2376", True, SVC, CERTS), "service", "tcp", "", True),
+        (("tcp://docker.ci.svc:2375", False, "docker.ci.svc", ()), "service", "tcp", PLAIN, False),
     ],
-)  # fmt: skip
-def test_the_table(  # noqa: PLR0913 - a row of the table
-    docker_host: str,
-    tls: bool,
-    proxy_host: str | None,
-    mounts: list[str],
-    mode: str,
-    transport: str,
-    config: str,
-    socket: bool,
+)
+def test_the_table(
+    expected: tuple[object, ...], mode: str, transport: str, config: str, socket: bool
 ) -> None:
     """Scheme and port always; certificates with TLS alone; a socket is never proxied."""
     file = configs.parse(config.encode())
     settings = build.settings(file, transport=transport)
     found = endpoint(Mode(mode), settings, file, socket=socket)
-    assert (docker_host, tls, proxy_host) == (found.docker_host, found.tls, found.proxy_host)
-    assert mounts == [mount["mountPath"] for mount in found.mounts]
+    paths = tuple(mount["mountPath"] for mount in found.mounts)
+    assert expected == (found.docker_host, found.tls, found.proxy_host, paths)
     assert all(mount["readOnly"] for mount in found.mounts)
-    refers = "$(DINP_HOST_IP)" in docker_host
+    refers = HOST_IP in found.docker_host
     assert refers == ("DINP_HOST_IP" in {var["name"] for var in found.first})
 
 
@@ -70,7 +65,7 @@ def test_the_table(  # noqa: PLR0913 - a row of the table
         (None, 0, "service", "tcp", "daemonset: {hostNetwork: true}", False),
     ],
 )
-def test_where_published_ports_are(  # noqa: PLR0913 - a row of the table
+def test_where_published_ports_are(
     ports_host: str | None, first: int, mode: str, transport: str, config: str, socket: bool
 ) -> None:
     """Told where testcontainers would guess wrong, with what the address refers to."""

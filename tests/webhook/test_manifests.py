@@ -9,7 +9,7 @@ import pytest
 
 from webhook import manifests
 from webhook.manifests import Manifest, Unreadable
-from webhook.yaml_nodes import ManifestError
+from webhook.yamledit.nodes import ManifestError
 
 
 def test_directories(tmp_path: Path) -> None:

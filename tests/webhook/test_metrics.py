@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from webhook import __version__, admission
 from webhook.admission import Outcome
+from webhook.config import Config
 from webhook.metrics import Metrics
 from webhook.reasons import Reason
 from webhook.rules import RULES
@@ -64,7 +65,7 @@ def test_no_mode() -> None:
         b'"spec": {"containers": [{"name": "a"}]}}}}'
     )
     rule = RULES["/pods/annotated"]
-    outcome = admission.review(body, rule, admission.Config())
+    outcome = admission.review(body, rule, Config())
     metrics.review(outcome, rule="annotated", seconds=0, received=len(body))
     labels = {
         "rule": "annotated",

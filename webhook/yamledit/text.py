@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from webhook import yaml_nodes, yaml_parse, yaml_style
-from webhook.yaml_edits import Edit, Rewriter, Unsupported, line_start
-from webhook.yaml_nodes import ManifestError, Mapping, Node, Sequence, same
-from webhook.yaml_style import Style
+from webhook.yamledit import nodes as yaml_nodes
+from webhook.yamledit import parse as yaml_parse
+from webhook.yamledit import style as yaml_style
+from webhook.yamledit.edits import Edit, Rewriter, Unsupported, line_start
+from webhook.yamledit.nodes import ManifestError, Mapping, Node, Sequence, same
+from webhook.yamledit.style import Style
 
 
 @dataclass(frozen=True, slots=True)

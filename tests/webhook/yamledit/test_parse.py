@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from webhook import yaml_nodes, yaml_parse
-from webhook.yaml_nodes import ManifestError
+from webhook.yamledit import nodes as yaml_nodes
+from webhook.yamledit import parse as yaml_parse
+from webhook.yamledit.nodes import ManifestError
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 10)}]\n" for at in range(1, 9)
@@ -14,7 +15,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 REFUSED = [
     ("a: 1\nb: {{ .Values.b }}\n", 2, "a key must be a string"),
-    ("a: [\n", 2, "did not find expected node content"),
+    ("a: [\n", 1, "did not find expected node content"),
     ("a: 1\nb: 2\na: 3\n", 3, "key 'a' is there twice"),
     ("a: !!python/object/apply:os.system [x]\n", 1, "tag tag:yaml.org,2002:python/object/apply"),
     ("a: !Ref x\n", 1, "tag !Ref is not for manifests"),

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook import yaml_nodes, yaml_parse, yaml_style
-from webhook.yaml_style import Style
+from webhook.yamledit import nodes as yaml_nodes
+from webhook.yamledit import parse as yaml_parse
+from webhook.yamledit import style as yaml_style
+from webhook.yamledit.style import Style
 
 # What go-yaml v2 (sigs.k8s.io/yaml) makes of a plain scalar.
 RESOLVED = [

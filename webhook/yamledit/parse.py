@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import yaml
 
-from webhook import yaml_style
-from webhook.yaml_nodes import Alias, Entry, ManifestError, Mapping, Node, Scalar, Sequence
+from webhook.yamledit import style as yaml_style
+from webhook.yamledit.nodes import Alias, Entry, ManifestError, Mapping, Node, Scalar, Sequence
 
 # Nodes of one file with its aliases expanded: a "billion laughs" is refused before it is built.
 MAX_NODES: Final = 2_000_000

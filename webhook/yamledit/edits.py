@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Final
 
-from webhook import yaml_nodes, yaml_style
-from webhook.yaml_nodes import Alias, Entry, List, Map, Mapping, Node, Scalar, Sequence, same
-from webhook.yaml_style import Style
+from webhook.yamledit import nodes as yaml_nodes
+from webhook.yamledit import style as yaml_style
+from webhook.yamledit.nodes import Alias, Entry, List, Map, Mapping, Node, Scalar, Sequence, same
+from webhook.yamledit.style import Style
 
 _BLANK: Final = re.compile(r"(?:\s|#[^\n]*)*")  # white space and comments
 _PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+)*")  # anchor and tag

@@ -14,8 +14,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook import patch, yaml_nodes, yaml_parse, yaml_text
-from webhook.yaml_nodes import ManifestError
+from webhook import patch
+from webhook.yamledit import nodes as yaml_nodes
+from webhook.yamledit import parse as yaml_parse
+from webhook.yamledit import text as yaml_text
+from webhook.yamledit.nodes import ManifestError
 
 Change = Callable[[Any], object]
 
@@ -163,7 +166,7 @@ def test_a_root_of_another_kind() -> None:
 
 def test_what_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Text that does not mean what was wanted is never given out."""
-    monkeypatch.setattr("webhook.yaml_style.scalar", lambda _value: "wrong")
+    monkeypatch.setattr("webhook.yamledit.style.scalar", lambda _value: "wrong")
     with pytest.raises(ManifestError, match="cannot be rewritten"):
         rewritten("a: 1\n", add("/a", 2))
 
@@ -204,7 +207,7 @@ class _Dumper(yaml.SafeDumper):
 
     dash = False
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001, FBT002
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, indentless and not self.dash)
 
 

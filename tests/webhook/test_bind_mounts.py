@@ -1,0 +1,137 @@
+"""bind_mounts: what of the clients' volumes the daemon sees."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.webhook import pods as build
+from webhook import bind_mounts, docker_socket
+from webhook.pod import Container, Pod, VolumeMount
+from webhook.reasons import Reason
+
+
+def mirror(pod: Pod) -> tuple[tuple[VolumeMount, ...], list[Reason]]:
+    everyone = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+    found, warnings = bind_mounts.mirror(pod, everyone, docker_socket.node_mounts(pod))
+    return found, [warning.reason for warning in warnings]
+
+
+def with_mount(name: str, *mounts: VolumeMount) -> Container:
+    return build.container(name, volumeMounts=list(mounts))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/work", "/builds/src", "/home/jenkins/agent", "/workspace", "/etc/app.conf"),
+        *("/var/run/app", "/opt", "/usr/share/x", "/var/lib/dockerx", "/usr/local/share"),
+    ],
+)
+def test_paths_of_the_work(path: str) -> None:
+    """Mirrored at the same path, with nothing but what dockerd needs."""
+    mount = build.mount("work", path, mountPropagation="Bidirectional")
+    assert ((build.mount("work", path),), []) == mirror(build.pod(with_mount("build", mount)))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/var", "/usr", "/run", "/var/run", "/etc", "/home", "/usr/local", "/var/lib"),
+        *("/var/lib/docker", "/var/lib/docker/x", "/proc/x", "/dev/kvm", "/dinp", "/dinp/x"),
+        *("/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets", "/usr/local/bin"),
+        *("/etc/hosts", "/dinp-config", "/home/rootless/x", "//var//lib/docker/", "relative"),
+    ],
+)
+def test_paths_of_the_system(path: str) -> None:
+    """At, below or above what the daemon's image needs: never mirrored."""
+    found = mirror(build.pod(with_mount("build", build.mount("work", path))))
+    assert ((), []) == found
+
+
+def test_the_nodes_docker_and_own_volumes_are_not_mirrored() -> None:
+    """Judged by container: another one's mount at the same path is a mount like any other."""
+    pod = build.with_socket(
+        with_mount("build", build.mount("socket", "/s"), build.mount("dinp-run", "/x")),
+        with_mount("other", build.mount("work", "/s")),
+    )
+    assert ((build.mount("work", "/s"),), []) == mirror(pod)
+
+
+def test_options_that_are_kept() -> None:
+    """subPath and readOnly, the path cleaned."""
+    mount = build.mount("work", "/work//x/", subPath="a", readOnly=True)
+    expected = build.mount("work", "/work/x", subPath="a", readOnly=True)
+    assert ((expected,), []) == mirror(build.pod(with_mount("build", mount)))
+
+
+def test_one_writer_is_enough() -> None:
+    """Read-only in one client, writable in another: the daemon may write."""
+    reader = with_mount("reader", build.mount("work", "/work", readOnly=True))
+    writer = with_mount("writer", build.mount("work", "/work/", subPath=""))
+    for pod in (build.pod(reader, writer), build.pod(writer, reader)):
+        assert ((build.mount("work", "/work"),), []) == mirror(pod)
+    assert mirror(build.pod(reader, {**reader, "name": "b"}))[0] == (
+        build.mount("work", "/work", readOnly=True),
+    )
+
+
+def test_two_volumes_at_one_path() -> None:
+    """The default container's wins, else the first container's; told either way."""
+    first = with_mount("first", build.mount("a", "/work"))
+    second = with_mount("second", build.mount("b", "/work"))
+    prepare = with_mount("prepare", build.mount("c", "/work", readOnly=True))
+    pod = build.pod(first, second, initContainers=[prepare])
+    assert ((build.mount("a", "/work"),), [Reason.MOUNT_CONFLICT] * 2) == mirror(pod)
+    named = {"kubectl.kubernetes.io/default-container": "second"}
+    pod = build.pod(first, second, annotations=named)
+    assert ((build.mount("b", "/work"),), [Reason.MOUNT_CONFLICT]) == mirror(pod)
+
+
+def test_two_sub_paths_at_one_path() -> None:
+    """One volume is two sources where the subPath differs."""
+    first = with_mount("first", build.mount("a", "/work", subPath="x"))
+    second = with_mount("second", build.mount("a", "/work", subPath="y"))
+    assert [Reason.MOUNT_CONFLICT] == mirror(build.pod(first, second))[1]
+    same = with_mount("second", build.mount("a", "/work", subPath="x/"))
+    assert [] == mirror(build.pod(first, same))[1]
+
+
+def test_sub_path_expr_is_the_clients_own() -> None:
+    """Its variables are not the daemon's."""
+    pod = build.pod(with_mount("build", build.mount("work", "/work", subPathExpr="$(X)")))
+    assert ((), [Reason.SUB_PATH_EXPR]) == mirror(pod)
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "init"),
+    [
+        (False, build.mount("work", "/out")),
+        (True, build.mount("work", "/out", readOnly=True)),
+        (True, build.mount("other", "/out")),
+    ],
+)
+def test_a_file_that_an_init_container_renders(mirrored: bool, init: VolumeMount) -> None:
+    """The kubelet would make the missing file a directory, before the init container runs."""
+    ours = build.container("dinp-seed-0", volumeMounts=[build.mount("work", "/w")])
+    pod = build.pod(
+        with_mount("build", build.mount("work", "/app/settings.xml", subPath="settings.xml")),
+        initContainers=[ours, with_mount("prepare", init)],
+    )
+    found, warnings = bind_mounts.mirror(pod, pod["spec"]["containers"], ())
+    assert mirrored == bool(found)
+    assert ([] if mirrored else [Reason.SUB_PATH_FILE]) == [w.reason for w in warnings]
+
+
+@pytest.mark.parametrize(
+    ("expected", "named"), [("a", None), ("b", "b"), ("a", "a"), ("a", "nobody"), ("a", "init")]
+)
+def test_default_container(expected: str, named: str | None) -> None:
+    """As kubectl picks it: a container of that name, else the first."""
+    annotations = {} if named is None else {"kubectl.kubernetes.io/default-container": named}
+    pod = build.pod(
+        build.container("a"),
+        build.container("b"),
+        annotations=annotations,
+        initContainers=[build.container("init")],
+    )
+    assert expected == bind_mounts.default_container(pod)["name"]

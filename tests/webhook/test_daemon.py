@@ -1,0 +1,188 @@
+"""daemon: what the Pod gets beside its clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.webhook import pods as build
+from webhook import clients, docker_socket
+from webhook import config as configs
+from webhook.config import Config
+from webhook.daemon import Daemon, daemon
+from webhook.pod import Pod
+from webhook.reasons import Finding, Reason
+from webhook.rules import Mode
+
+
+def decide(
+    pod: Pod, mode: Mode = Mode.SIDECAR, config: Config = build.DEFAULT, /, **annotations: str
+) -> Daemon | Finding:
+    settings = build.settings(config, **annotations)
+    found = docker_socket.node_mounts(pod)
+    chosen = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+    chosen = [one for one in chosen if clients.is_eligible(one["name"], config)]
+    decided = clients.clients(chosen, found, mode, settings, config)
+    return daemon(pod, decided, found, mode, settings, config)
+
+
+def decided(
+    pod: Pod, mode: Mode = Mode.SIDECAR, config: Config = build.DEFAULT, /, **annotations: str
+) -> Daemon:
+    found = decide(pod, mode, config, **annotations)
+    assert isinstance(found, Daemon)
+    return found
+
+
+def test_a_contradiction_is_a_finding() -> None:
+    """Requests over limits, both the Pod's own."""
+    found = decide(build.pod(), requests="cpu=2", limits="cpu=1")
+    assert isinstance(found, Finding)
+    assert found.reason is Reason.REQUEST_OVER_LIMIT
+
+
+CLI_VOLUMES = [build.host_path("cli", "/usr/bin/docker")]
+
+
+@pytest.mark.parametrize(
+    ("volumes", "init", "group", "pod", "mode"),
+    [
+        (["dinp-certs"], [], None, build.pod(), Mode.DAEMONSET),
+        (["dinp-certs"], [], None, build.pod(), Mode.SERVICE),
+        (["dinp-run", "dinp-socket"], [], 2375, build.with_socket(), Mode.DAEMONSET),
+        (["dinp-certs"], [], None, build.with_socket(), Mode.SERVICE),
+        (
+            ["dinp-certs", "dinp-cli"],
+            ["dinp-cli"],
+            None,
+            build.pod(
+                build.container(volumeMounts=[build.mount("cli", "/usr/bin/docker")]),
+                volumes=CLI_VOLUMES,
+            ),
+            Mode.DAEMONSET,
+        ),
+    ],
+)
+def test_shared_modes(
+    volumes: list[str], init: list[str], group: int | None, pod: Pod, mode: Mode
+) -> None:
+    """Only what a client mounts; the group only where a socket is used."""
+    found = decided(pod, mode)
+    assert volumes == [volume["name"] for volume in found.volumes]
+    assert init == [container["name"] for container in found.init_containers]
+    assert group == found.supplemental_group
+    assert len(found.known_volumes) == 4
+
+
+@pytest.mark.parametrize(
+    ("group", "pod", "annotations"),
+    [
+        (None, build.pod(), {}),
+        (2375, build.with_socket(), {}),
+        (2375, build.pod(), {"transport": "unix"}),
+        (None, build.with_socket(securityContext={"fsGroup": 1000}), {}),
+        (1000, build.with_socket(), {"rootless": "true"}),
+        (1000, build.with_socket(securityContext={"fsGroup": 5}), {"rootless": "true"}),
+        (None, build.with_socket(securityContext={"fsGroup": 1000}), {"rootless": "true"}),
+    ],
+)
+def test_group_in_sidecar_mode(group: int | None, pod: Pod, annotations: dict[str, str]) -> None:
+    """Where a client opens a socket, unless the Pod's fsGroup is the group already."""
+    assert group == decided(pod, **annotations).supplemental_group
+
+
+@pytest.mark.parametrize(
+    ("links", "path", "more"),
+    [
+        (None, "/var/run/docker.sock", []),
+        (None, "/run//docker.sock", []),
+        ("/host/docker.sock", "/host/docker.sock", []),
+        ("/host/docker.sock", "/host//docker.sock", []),
+        (None, "/work/docker.sock", [build.mount("work", "/work")]),
+        ("/works/docker.sock", "/works/docker.sock", [build.mount("work", "/work")]),
+    ],
+)
+def test_links_to_the_socket(links: str | None, path: str, more: list[Any]) -> None:
+    """Each migrated path, but for Docker's own and those inside a mirrored mount."""
+    mounts = [build.mount("socket", path), *more]
+    pod = build.with_socket(build.container(volumeMounts=mounts), volumes=[{"name": "work"}])
+    (dind,) = decided(pod).init_containers
+    assert links == build.env(dind).get("DINP_SOCKET_LINKS")
+
+
+def proxied(*env: dict[str, Any]) -> Pod:
+    other = build.container("other", env=[{"name": "HTTPS_PROXY", "value": "http://other"}])
+    return build.pod(build.container(env=list(env)), other)
+
+
+def test_proxy_of_the_default_container() -> None:
+    """Pulls go where the node's went: values, valueFrom too, but no reference to other variables."""
+    secret = {"name": "https_proxy", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    pod = proxied(
+        {"name": "HTTP_PROXY", "value": "http://proxy"},
+        secret,
+        {"name": "NO_PROXY", "value": "$(X)"},
+        {"name": "ALL_PROXY", "value": "socks"},
+    )
+    found = decided(pod)
+    env = found.init_containers[0].get("env") or []
+    assert [{"name": "HTTP_PROXY", "value": "http://proxy"}, secret] == env[1:]
+    assert Reason.PROXY_REFERENCE in {warning.reason for warning in found.warnings}
+
+
+def test_proxy_of_the_config_file() -> None:
+    """In both spellings and literally, whatever the container has."""
+    config = configs.parse(b"sidecar: {proxy: {HTTP_PROXY: 'http://$a', NO_PROXY: .svc}}")
+    found = decided(proxied({"name": "HTTPS_PROXY", "value": "x"}), Mode.SIDECAR, config)
+    assert build.env(found.init_containers[0]) == {
+        "DOCKER_MIN_API_VERSION": "1.24",
+        "HTTP_PROXY": "http://$$a",
+        "http_proxy": "http://$$a",
+        "NO_PROXY": ".svc",
+        "no_proxy": ".svc",
+    }
+
+
+def test_shares_and_their_seeds() -> None:
+    """Seeds start after the daemon, with the image of the default container."""
+    pod = build.pod(
+        build.container("first", image="one"),
+        build.container("second", image="two"),
+        annotations={"kubectl.kubernetes.io/default-container": "second"},
+    )
+    found = decided(pod, share="/a:seed,/b")
+    assert ["dinp-dind", "dinp-seed-0"] == [one["name"] for one in found.init_containers]
+    assert found.init_containers[1].get("image") == "two"
+    assert {"dinp-share-0", "dinp-share-1"} <= {volume["name"] for volume in found.volumes}
+    assert ["/a", "/b"] == [mount["mountPath"] for mount in found.mirrored]
+
+
+def test_seeds_of_a_pod_whose_default_is_no_client() -> None:
+    """The first client that stays, else one that is an init container."""
+    pod = build.pod(build.container("istio-proxy"), build.container("work", image="work"))
+    assert decided(pod, share="/a:seed").init_containers[1].get("image") == "work"
+    pod = build.pod(
+        build.container("istio-proxy"), initContainers=[build.container("prepare", image="p")]
+    )
+    assert decided(pod, share="/a:seed").init_containers[1].get("image") == "p"
+
+
+def test_what_is_there_stays() -> None:
+    """What another webhook has changed in an init container of ours is kept on reinvocation."""
+    first = decided(build.pod(), share="/a:seed")
+    dind, seed = ({**one, "terminationMessagePath": "/x"} for one in first.init_containers)
+    again = decided(build.pod(initContainers=[dind, seed]), share="/a:seed")
+    assert again.init_containers[0] is dind
+    assert again.init_containers[1] is seed
+    assert Reason.QOS_CHANGED not in {warning.reason for warning in again.warnings}
+
+
+def test_the_copier_that_is_there_stays() -> None:
+    """The same for the CLI's copier of the shared modes."""
+    copier = build.container("dinp-cli", image="mirrored/docker")
+    mounts = [build.mount("cli", "/usr/bin/docker")]
+    pod = build.pod(
+        build.container(volumeMounts=mounts), initContainers=[copier], volumes=CLI_VOLUMES
+    )
+    assert decided(pod, Mode.DAEMONSET).init_containers == (copier,)

@@ -1,0 +1,204 @@
+"""mutation: a Plan carried out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.webhook import pods as build
+from webhook import __version__
+from webhook import config as configs
+from webhook.config import Config
+from webhook.mutation import mutate
+from webhook.plan import decide
+from webhook.pod import Pod
+from webhook.rules import RULES
+
+EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+
+
+def done(
+    pod: Pod, path: str = "/pods/annotated/shared", config: Config = build.DEFAULT
+) -> dict[str, Any]:
+    result: Any = mutate(pod, decide(pod, RULES[path], config), config)
+    return result  # type: ignore[no-any-return]  # a Pod is a dict
+
+
+def status(pod: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(pod["metadata"]["annotations"]["dinp.io/status"])
+    return found
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        build.pod(),
+        build.asking("false"),
+        build.asking("nonsense"),
+        build.asking("sidecar", hostUsers=False),
+        build.asking("sidecar", build.container(image="docker:dind")),
+    ],
+)
+def test_nothing_to_do_is_the_same_object(pod: Pod) -> None:
+    """Not requested, opted out, denied, an own daemon: the Pod itself."""
+    assert done(pod) is pod
+
+
+@pytest.mark.parametrize("mode", ["sidecar", "daemonset", "service"])
+def test_a_second_pass_is_the_same_object(mode: str) -> None:
+    """What an earlier pass has done is found by its structure."""
+    first = done(build.with_socket(annotations={"dinp.io/inject": mode}))
+    again: Any = first
+    assert done(again) is first
+
+
+def test_without_the_status_it_is_found_too() -> None:
+    """Idempotent by structure: a status that is lost, or an exported Pod's, changes nothing."""
+    first = done(build.asking())
+    del first["metadata"]["annotations"]["dinp.io/status"]
+    again: Any = first
+    assert done(again) is first
+
+
+def test_status_says_what_was_done() -> None:
+    """Mode, transport, version, what changed, warnings."""
+    found = status(done(build.with_socket(annotations={"dinp.io/inject": "sidecar"})))
+    assert found["version"] == __version__
+    assert (found["mode"], found["transport"]) == ("sidecar", "tcp")
+    assert found["changed"] == [
+        "container build: /var/run/docker.sock, DOCKER_HOST, DOCKER_TLS_VERIFY"
+    ]
+    assert any("QoS" in warning for warning in found["warnings"])
+    assert "transport" not in status(done(build.asking("service")))
+
+
+def test_status_says_why_nothing_was_done() -> None:
+    """By a namespace's default only: the Pod is unchanged but for this."""
+    pod = build.pod(hostNetwork=True)
+    new = done(pod, "/pods/inject/sidecar")
+    assert status(new)["skipped"] == "host_network"
+    assert new["spec"] is pod["spec"]
+    again: Any = new
+    assert done(again, "/pods/inject/sidecar") is new
+
+
+@pytest.mark.parametrize(
+    ("kept", "there"),
+    [
+        (["x"], '{"warnings":["x"]}'),
+        ([], '{"warnings":"x"}'),
+        ([], '["x"]'),
+        ([], "null"),
+        ([], "not JSON"),
+        ([], ""),
+        ([], "[" * 100_000),
+        ([], "1" * 5_000),
+    ],
+    ids=lambda value: str(value)[:16],
+)
+def test_an_earlier_status(kept: list[str], there: str) -> None:
+    """What an earlier pass has said is kept; what is no status of ours is replaced."""
+    found = status(done(build.asking(annotations={"dinp.io/status": there})))
+    assert kept == found["warnings"][: len(kept)]
+    assert len(found["warnings"]) == len(kept) + 1
+
+
+def test_a_status_that_cannot_be_encoded() -> None:
+    """A lone surrogate in a status that somebody wrote does not end in a 500."""
+    there = '{"warnings":["\\ud800"]}'
+    new = done(build.asking(annotations={"dinp.io/status": there}))
+    assert new["metadata"]["annotations"]["dinp.io/status"].encode()
+
+
+def test_the_mode_label() -> None:
+    """For selectors and inventory; one that is wrong is put right."""
+    pod = build.asking("service", labels={"dinp.io/mode": "mine", "a": "b"})
+    assert done(pod)["metadata"]["labels"] == {"dinp.io/mode": "service", "a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("expected", "there", "mode"),
+    [
+        ("work,dinp-run,dinp-storage", "work", "sidecar"),
+        ("dinp-run,work,dinp-storage", " dinp-run, work,", "sidecar"),
+        ("dinp-run,dinp-storage", "", "sidecar"),
+        ("work", "work", "service"),
+    ],
+)
+def test_the_autoscalers_volumes(expected: str, there: str, mode: str) -> None:
+    """Where local volumes do not pin the node, dinp's emptyDirs do not either."""
+    pod = build.asking(mode, annotations={EVICT: there})
+    assert expected == done(pod)["metadata"]["annotations"][EVICT]
+    assert EVICT not in done(build.asking(mode))["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize(("secrets", "mode"), [([{"name": "pull"}], "sidecar"), (None, "service")])
+def test_pull_secret_of_the_config_file(secrets: list[Any] | None, mode: str) -> None:
+    """For the images that dinp adds."""
+    config = configs.parse(b"sidecar: {imagePullSecret: pull}")
+    assert secrets == done(build.asking(mode), config=config)["spec"].get("imagePullSecrets")
+
+
+def test_a_mount_is_replaced_in_its_place() -> None:
+    """The others are the same objects, and the volume goes when nobody mounts it."""
+    work = build.mount()
+    mounts = [work, build.mount("socket", "/var/run/docker.sock"), build.mount("files", "/f")]
+    pod = build.with_socket(
+        build.container(volumeMounts=mounts),
+        annotations={"dinp.io/inject": "sidecar"},
+        volumes=[{"name": "work"}, {"name": "files"}],
+    )
+    new = done(pod)
+    found = new["spec"]["containers"][0]["volumeMounts"]
+    assert found[0] is work
+    assert found[1] == build.mount("dinp-run", "/var/run/docker.sock", subPath="docker.sock")
+    assert found[2] is mounts[2]
+    assert "socket" not in {volume["name"] for volume in new["spec"]["volumes"]}
+
+
+def test_a_volume_that_is_still_mounted_stays() -> None:
+    """By a container that is no client."""
+    mounts = [build.mount("socket", "/var/run/docker.sock")]
+    pod = build.with_socket(
+        build.container(volumeMounts=mounts),
+        build.container("istio-proxy", volumeMounts=mounts),
+        annotations={"dinp.io/inject": "service"},
+    )
+    new = done(pod)
+    assert "socket" in {volume["name"] for volume in new["spec"]["volumes"]}
+    assert new["spec"]["containers"][0]["volumeMounts"] == [
+        {"name": "dinp-certs", "mountPath": "/dinp/certs", "readOnly": True}
+    ]
+    assert new["spec"]["containers"][1] is pod["spec"]["containers"][1]
+
+
+def test_the_group() -> None:
+    """Appended to supplementalGroups; fsGroup is never set."""
+    pod = build.with_socket(
+        annotations={"dinp.io/inject": "sidecar"}, securityContext={"supplementalGroups": [5]}
+    )
+    assert done(pod)["spec"]["securityContext"] == {"supplementalGroups": [5, 2375]}
+
+
+def test_host_ip_is_declared_before_it_is_used() -> None:
+    """The kubelet expands only what is declared before, wherever the user's variables stand."""
+    env = [{"name": "DOCKER_HOST", "value": ""}, {"name": "DINP_HOST_IP", "value": "x"}]
+    for there in (env, env[:1], env[1:], env[::-1]):
+        (container,) = done(build.asking("daemonset", build.container(env=there)))["spec"][
+            "containers"
+        ]
+        names = [var["name"] for var in container["env"]]
+        assert names.index("DINP_HOST_IP") < names.index("DOCKER_HOST")
+
+
+def test_a_deep_nest_in_a_field_that_is_copied() -> None:
+    """A seed takes over its client's securityContext, however odd it is."""
+    deep: Any = []
+    for _ in range(100):
+        deep = [deep]
+    container = build.container(securityContext={"brandNewField2028": deep})
+    pod = build.asking("sidecar", container, annotations={"dinp.io/share": "/s:seed"})
+    seed = done(pod)["spec"]["initContainers"][1]
+    assert seed["securityContext"]["brandNewField2028"] is deep

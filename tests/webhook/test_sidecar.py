@@ -1,0 +1,247 @@
+"""sidecar: the dind container."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.webhook import pods as build
+from webhook import config as configs
+from webhook import sidecar
+from webhook.config import Config
+from webhook.pod import Container, Pod
+
+TLS_FLAGS = [
+    "--host=tcp://127.0.0.1:2376",
+    "--tlsverify",
+    "--tlscacert=/dinp/certs/ca.pem",
+    "--tlscert=/dinp/server/cert.pem",
+    "--tlskey=/dinp/server/key.pem",
+]
+
+
+def fresh(
+    pod: Pod | None = None, config: Config = build.DEFAULT, /, **annotations: str
+) -> Container:
+    settings = build.settings(config, **annotations)
+    return sidecar.container(
+        pod or build.pod(),
+        settings,
+        config,
+        resources={"requests": {"cpu": "1"}},
+        mirrored=[build.mount("work", "/work")],
+        proxy=[{"name": "HTTP_PROXY", "value": "p"}],
+    )
+
+
+@pytest.mark.parametrize(
+    ("listener", "transport"),
+    [
+        (["--host=tcp://127.0.0.1:2375", "--tls=false"], "tcp"),
+        (TLS_FLAGS, "tls"),
+        ([], "unix"),
+    ],
+)
+def test_listeners(listener: list[str], transport: str) -> None:
+    """The two sockets always, TCP on loopback alone and with an explicit --tls."""
+    args = fresh(transport=transport).get("args") or []
+    assert [
+        "dockerd",
+        "--host=unix:///dinp/docker.sock",
+        "--host=unix:///var/run/docker.sock",
+        *listener,
+        "--group=2375",
+        "--bip=198.18.0.1/24",
+        "--default-address-pool=base=198.19.0.0/16,size=24",
+    ] == args
+    assert all("127.0.0.1" in arg for arg in args if arg.startswith("--host=tcp"))
+
+
+def test_flags_that_are_asked_for() -> None:
+    """Mirrors and registries, then the Pod's own flags, which replace dinp's and come literally."""
+    args = (
+        fresh(
+            registry_mirrors="https://m",
+            insecure_registries="r:5000",
+            dockerd_args="--bip=10.9.0.1/24 --default-address-pool=base=10.8.0.0/16,size=24 --label=$(X)",
+        ).get("args")
+        or []
+    )
+    assert args[6:] == [
+        "--registry-mirror=https://m",
+        "--insecure-registry=r:5000",
+        "--bip=10.9.0.1/24",
+        "--default-address-pool=base=10.8.0.0/16,size=24",
+        "--label=$$(X)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("group", "flag", "fs_group", "rootless"),
+    [
+        (2375, "--group=2375", None, "false"),
+        (1000, "--group=1000", 1000, "false"),
+        (0, "--group=0", 0, "false"),
+        (1000, "--group=0", None, "true"),
+        (1000, "--group=0", 77, "true"),
+    ],
+)
+def test_group_of_the_socket(group: int, flag: str, fs_group: int | None, rootless: str) -> None:
+    """The Pod's fsGroup if it has one; rootless, gid 0 inside is 1000 outside."""
+    pod = build.pod(securityContext={"fsGroup": fs_group})
+    settings = build.settings(rootless=rootless)
+    assert group == sidecar.socket_group(pod, settings, build.DEFAULT)
+    assert flag in (fresh(pod, rootless=rootless).get("args") or [])
+
+
+def test_a_native_sidecar() -> None:
+    """KEP-753, with the settings of the config file, and a probe that talks to the daemon."""
+    config = configs.parse(b"sidecar: {imagePullPolicy: Always, startupSeconds: 90}")
+    container: Any = fresh(None, config)
+    assert container["name"] == "dinp-dind"
+    assert container["restartPolicy"] == "Always"
+    assert container["imagePullPolicy"] == "Always"
+    assert container["command"][:2] == ["sh", "-c"]
+    assert container["command"][2] == sidecar.SCRIPT
+    assert container["resources"] == {"requests": {"cpu": "1"}}
+    assert container["startupProbe"] == {
+        "exec": {"command": ["docker", "--host=unix:///dinp/docker.sock", "version"]},
+        "periodSeconds": 1,
+        "timeoutSeconds": 5,
+        "failureThreshold": 90,
+    }
+    assert not {"livenessProbe", "readinessProbe"} & container.keys()
+
+
+def test_no_resources_are_none() -> None:
+    """Under Pod-level resources the container has no field for them."""
+    container = sidecar.container(
+        build.pod(), build.settings(), build.DEFAULT, resources=None, mirrored=(), proxy=()
+    )
+    assert "resources" not in container
+
+
+@pytest.mark.parametrize(
+    ("uid", "privileged", "runtime", "rootless"),
+    [
+        (0, True, None, "false"),
+        (0, True, "gvisor", "false"),
+        (0, False, "sysbox-runc", "false"),
+        (1000, True, None, "true"),
+    ],
+)
+def test_security_context(uid: int, privileged: bool, runtime: str | None, rootless: str) -> None:
+    """Everything that a Pod-level securityContext could bring is said."""
+    context = fresh(build.pod(runtimeClassName=runtime), rootless=rootless).get("securityContext")
+    assert context == {
+        "privileged": privileged,
+        "runAsUser": uid,
+        "runAsGroup": uid,
+        "runAsNonRoot": rootless == "true",
+        "readOnlyRootFilesystem": False,
+        "seccompProfile": {"type": "Unconfined"},
+        "appArmorProfile": {"type": "Unconfined"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("expected", "annotations"),
+    [
+        ({}, {}),
+        ({"DINP_DAEMON_CONFIG": "/dinp-config"}, {"daemon_config": "dockerd"}),
+        (
+            {"DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS": "-p 127.0.0.1:2375:2375/tcp"},
+            {"rootless": "true"},
+        ),
+        (
+            {"DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS": "-p 127.0.0.1:2376:2376/tcp"},
+            {"rootless": "true", "transport": "tls"},
+        ),
+        ({}, {"rootless": "true", "transport": "unix"}),
+    ],
+)
+def test_environment(expected: dict[str, str], annotations: dict[str, str]) -> None:
+    """Old clients are served; never a variable of the clients'."""
+    found = build.env(fresh(**annotations))
+    assert {"DOCKER_MIN_API_VERSION": "1.24", **expected, "HTTP_PROXY": "p"} == found
+
+
+@pytest.mark.parametrize(
+    ("paths", "volumes", "annotations"),
+    [
+        (["/dinp", "/var/lib/docker"], ["dinp-run", "dinp-storage"], {}),
+        (
+            ["/dinp", "/home/rootless/.local/share/docker"],
+            ["dinp-run", "dinp-storage"],
+            {"rootless": "true"},
+        ),
+        (
+            ["/dinp", "/var/lib/docker", "/dinp/certs"],
+            ["dinp-run", "dinp-storage", "dinp-certs"],
+            {"transport": "tls"},
+        ),
+        (
+            ["/dinp", "/var/lib/docker", "/dinp-config"],
+            ["dinp-run", "dinp-storage", "dinp-config"],
+            {"daemon_config": "dockerd"},
+        ),
+    ],
+)
+def test_volumes_and_their_mounts(
+    paths: list[str], volumes: list[str], annotations: dict[str, str]
+) -> None:
+    """Each volume has its mount; what the clients have comes after."""
+    mounts = fresh(**annotations).get("volumeMounts") or []
+    assert [*paths, "/work"] == [mount["mountPath"] for mount in mounts]
+    found = list(sidecar.volumes(build.settings(**annotations)))
+    assert volumes == [volume["name"] for volume in found]
+    assert volumes == [mount["name"] for mount in mounts[:-1]]
+
+
+def test_sources_of_the_volumes() -> None:
+    """Certificates in memory; the ConfigMap of an annotation must be there, a default may not."""
+    _, storage, certs, config_map = sidecar.volumes(
+        build.settings(transport="tls", daemon_config="mine", storage="pvc:cache")
+    )
+    assert storage.get("persistentVolumeClaim") == {"claimName": "cache"}
+    assert certs.get("emptyDir") == {"medium": "Memory"}
+    assert config_map.get("configMap") == {"name": "mine", "optional": False}
+    file = configs.parse(b"sidecar: {daemonConfig: theirs}")
+    *_, config_map = sidecar.volumes(build.settings(file))
+    assert config_map.get("configMap") == {"name": "theirs", "optional": True}
+
+
+def test_reinvocation_repairs_and_adds() -> None:
+    """A lost restartPolicy comes back, new mounts are added, the rest is the same object."""
+    there = fresh()
+    assert sidecar.merged(there, [build.mount("work", "/work/")]) is there
+    lost = build.container("dinp-dind", volumeMounts=[build.mount("dinp-run", "/dinp")])
+    repaired = sidecar.merged(lost, [build.mount("new", "/new")])
+    assert repaired.get("restartPolicy") == "Always"
+    assert len(repaired.get("volumeMounts") or []) == 2
+
+
+def test_links() -> None:
+    """Each migrated path once, those of an earlier pass kept; none, no variable."""
+    there = fresh()
+    assert sidecar.with_links(there, []) is there
+    linked = sidecar.with_links(there, ["/a", "/b$(X)", "/a"])
+    assert build.env(linked)["DINP_SOCKET_LINKS"] == "/a\n/b$$(X)"
+    assert sidecar.with_links(linked, ["/b$(X)"]) is linked
+    assert sidecar.with_links(linked, []) is linked
+    assert build.env(sidecar.with_links(linked, ["/c"]))["DINP_SOCKET_LINKS"] == "/a\n/b$$(X)\n/c"
+
+
+@pytest.mark.parametrize(
+    ("ours", "mounts"),
+    [
+        (True, [build.mount("dinp-run", "/dinp")]),
+        (False, [build.mount("dinp-run", "/x")]),
+        (False, [build.mount("work", "/dinp")]),
+        (False, []),
+    ],
+)
+def test_who_made_a_dinp_dind(ours: bool, mounts: list[Any]) -> None:
+    """Known by its structure: it has the socket's directory."""
+    assert ours == sidecar.is_ours(build.container("dinp-dind", volumeMounts=mounts))
