@@ -69,7 +69,7 @@ class Case:
 
 def load(folder: Path) -> Case:
     about = yaml.safe_load((folder / "case.yaml").read_text(encoding="utf-8"))
-    pod = yaml.safe_load((folder / "pod.yaml").read_text(encoding="utf-8"))
+    pod = _mapped(yaml.safe_load((folder / "pod.yaml").read_text(encoding="utf-8")), _from_marks)
     return Case(
         folder=folder,
         pod=pod,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Container
@@ -21,6 +20,8 @@ _TLS_CLOSE_SECONDS: Final = 5.0
 _KEEPALIVE_SECONDS: Final = 120.0
 # How long the rest of a refused body is read and dropped, so that its sender sees the answer.
 _LINGERING_SECONDS: Final = 1.0
+# What aiohttp raises for a client's malformed HTTP.
+MALFORMED: Final = (HttpProcessingError, web.RequestPayloadError)
 _EVERY_INTERFACE: Final = ("", "::", "0.0.0.0")  # noqa: S104 - compared with, not bound to
 
 
@@ -41,14 +42,8 @@ def bind(address: str, port: int) -> socket.socket:
         return socket.create_server((address, port), family=family)
     except OSError as error:
         shown = f"[{address}]" if ":" in address else address
-        raise ListenError(f"{shown}:{port}: {_cause(error)}") from error
-
-
-def _cause(error: OSError) -> str:
-    """The system's sentence; Python adds the address to it."""
-    if isinstance(error, socket.gaierror) or error.errno is None:
-        return error.strerror or str(error)
-    return os.strerror(error.errno)
+        cause = str(error.strerror or error).partition(" (while attempting")[0]  # Python adds that
+        raise ListenError(f"{shown}:{port}: {cause}") from error
 
 
 class Port:
@@ -110,8 +105,7 @@ class _Full(asyncio.Protocol):
     """What a connection too many meets."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()
+        transport.close()
 
 
 def _protocol_logger() -> logging.Logger:
@@ -122,7 +116,7 @@ def _protocol_logger() -> logging.Logger:
 
 def _without_traceback(record: logging.LogRecord) -> bool:
     """A client's malformed HTTP is not a fault of ours: aiohttp logs a traceback for it."""
-    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+    if record.exc_info and isinstance(record.exc_info[1], MALFORMED):
         record.exc_info = None
         record.levelno, record.levelname = logging.WARNING, "WARNING"
     return True

@@ -34,7 +34,7 @@ def mutate(pod: Pod, plan: Plan, config: Config) -> Pod:
     changed: Pod = {**pod, "spec": spec}
     changed = pods.with_metadata(changed, "labels", names.MODE_LABEL, plan.mode.value)
     changed = _with_evictable_volumes(changed, plan.daemon)
-    return _with_status(changed, plan, _done(plan))
+    return _with_status(changed, plan, _done(pod, changed, plan))
 
 
 def _spec(spec: PodSpec, clients: Iterable[Client], daemon: Daemon, config: Config) -> PodSpec:
@@ -82,9 +82,12 @@ def _with_evictable_volumes(pod: Pod, daemon: Daemon) -> Pod:
     return pods.with_metadata(pod, "annotations", _SAFE_TO_EVICT, merged)
 
 
-def _done(plan: Plan) -> dict[str, Any]:
+def _done(old: Pod, new: Pod, plan: Plan) -> dict[str, Any]:
+    kept = {id(container) for container in pods.containers(old)}
+    edited = {container["name"] for container in pods.containers(new) if id(container) not in kept}
+    changed = (_changed(client) for client in plan.clients if client.name in edited)
     return {
-        "changed": [text for client in plan.clients if (text := _changed(client))],
+        "changed": [text for text in changed if text],
         "warnings": [finding.text for finding in plan.warnings],
     }
 

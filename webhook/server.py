@@ -8,6 +8,7 @@ is ever answered with a redirect, which the API server would follow (CVE-2020-85
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -30,6 +31,7 @@ from webhook.tls import CertificateError, ServingCertificate
 MAX_BODY: Final = 8 * 1024 * 1024
 _MAX_BODIES: Final = 8 * MAX_BODY
 _SMALL_BODY: Final = 128 * 1024  # ten times the usual review; never refused for others' size
+_LARGE_ANSWER: Final = 64 * 1024
 _LONGEST_SENTENCE: Final = 1000
 _CLOSES: Final = (408, 413, 503)  # the rest of the body is not worth reading
 
@@ -104,8 +106,8 @@ class Reviews:
             return self._refuse(request, error.status, error.text or error.reason, allow)
         except ReviewError as error:
             return self._refuse(request, 400, str(error))
-        except web.RequestPayloadError as error:
-            return self._refuse(request, 400, f"malformed body: {error}")
+        except listening.MALFORMED:
+            return self._refuse(request, 400, "the body's chunks are malformed")
         except ConnectionError:
             return self._refuse(request, 499, "the client has gone")  # nginx's number
         except Exception:  # noqa: BLE001 - whatever it is, the server goes on
@@ -138,7 +140,7 @@ class Reviews:
             self._buffered -= sum(map(len, chunks))
         self._metrics.review(outcome, rule=name, seconds=seconds, received=len(body))
         _log.info("review", **logs.review_fields(outcome, rule=name, seconds=seconds))
-        return web.Response(body=outcome.body, content_type="application/json")
+        return web.Response(body=_in_parts(outcome.body), content_type="application/json")
 
     async def _read(self, request: web.Request, chunks: list[bytes]) -> None:
         """Fill `chunks` with the body, and count what is held."""
@@ -156,6 +158,14 @@ class Reviews:
         except TimeoutError:
             sentence = f"the body did not arrive within {self._seconds:g} s"
             raise web.HTTPRequestTimeout(text=sentence) from None
+
+
+def _in_parts(body: bytes) -> bytes | io.BytesIO:
+    """A large answer is written part by part: asyncio takes a single write of any size.
+
+    Only then does a client that reads nothing keep the write from ending (see `_send`).
+    """
+    return body if len(body) <= _LARGE_ANSWER else io.BytesIO(body)
 
 
 def _too_large(size: int) -> web.HTTPException:
