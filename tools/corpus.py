@@ -37,6 +37,15 @@ NO_VERDICT = "fixture"
 LEFT_UNDER_MIGRATE = {"own", "none", "inert", "node"}
 RIGHT_AT_LEAST = 0.97
 
+# What must never be, and how it is told in a Tally's `wrong`.
+_NEVER = {
+    "invalid": "invalid",
+    "not idempotent": "not idempotent",
+    "patch differs from the plan": "differs from the plan",
+    "changed under migrate, wrongly": "though",
+    "HTTP error": "HTTP",
+}
+
 # The kind of object that owns the Pods of a workload, as the API server shows it.
 OWNERS = {"Deployment": "ReplicaSet", "CronJob": "Job", "DeploymentConfig": "ReplicationController"}
 UNOWNED = {"Pod", "PodList", "fragment", "templated"}
@@ -164,13 +173,13 @@ def is_valid(pod: dict[str, Any]) -> bool:
 def print_tallies(tallies: dict[str, Tally]) -> None:
     """A line an outcome, a column a way to ask."""
     outcomes = sorted({outcome for found in tallies.values() for outcome in found.counts})
-    width = max(map(len, outcomes))
+    width = max(map(len, [*outcomes, *_NEVER]))
     print(f"{'':{width}}  " + "  ".join(f"{way:>20}" for way in tallies))
     for outcome in outcomes:
         cells = (f"{found.counts[outcome] or '-':>20}" for found in tallies.values())
         print(f"{outcome:{width}}  " + "  ".join(cells))
-    for never in ("invalid", "not idempotent", "differs from the plan", "though", "HTTP"):
-        cells = (f"{sum(never in w for w in found.wrong):>20}" for found in tallies.values())
+    for never, mark in _NEVER.items():
+        cells = (f"{sum(mark in line for line in found.wrong):>20}" for found in tallies.values())
         print(f"{never:{width}}  " + "  ".join(cells))
 
 

@@ -60,7 +60,6 @@ def read(key: str, value: str, mode: Mode = Mode.SIDECAR) -> Settings | Finding:
             "dockerd-args",
             "--max-concurrent-downloads=9 --ipv6",
         ),
-        ((), "dockerd_args", "dockerd-args", ""),
     ],
 )
 def test_good_values(expected: object, field: str, key: str, value: str) -> None:
@@ -105,8 +104,9 @@ def test_good_values(expected: object, field: str, key: str, value: str) -> None
         ("expected the name of a ConfigMap", "daemon-config", "My Config"),
         ("No closing quotation", "dockerd-args", "--label='"),
         ("'--host=tcp://0.0.0.0' is not allowed", "dockerd-args", "--host=tcp://0.0.0.0"),
-        ("'-H' is not allowed", "dockerd-args", "--mtu=1400 -H"),
-        ("'1400' is not allowed", "dockerd-args", "--mtu 1400"),
+        ("each as --flag=value", "dockerd-args", "--mtu=1400 -H"),
+        ("each as --flag=value", "dockerd-args", "--mtu 1400"),
+        ("each as --flag=value", "dockerd-args", ""),
         ("allowed are --mtu=…", "dockerd-args", "--data-root=/x"),
     ],
 )
@@ -186,10 +186,33 @@ def test_the_annotation_wins() -> None:
     assert DaemonConfig("mine", optional=False) == found.daemon_config
 
 
-def test_an_image_of_ones_own_is_kept_when_rootless() -> None:
-    """dinp.io/rootless changes the default image, not the one that is asked for."""
-    assert build.settings(rootless="true").image == Config().sidecar.rootless_image
-    assert build.settings(rootless="true", image="docker:1-dind").image == "docker:1-dind"
+@pytest.mark.parametrize(
+    ("image", "rootless", "asked"),
+    [
+        (Config().sidecar.image, False, {}),
+        (Config().sidecar.rootless_image, True, {"rootless": "true"}),
+        ("docker:1-dind", False, {"image": "docker:1-dind"}),
+        ("docker:1-dind-rootless", True, {"image": "docker:1-dind-rootless"}),
+        ("docker:1-dind-rootless", True, {"image": "docker:1-dind-rootless", "rootless": "true"}),
+    ],
+)
+def test_image_and_rootless_go_together(image: str, rootless: bool, asked: dict[str, str]) -> None:
+    """Docker's rootless images have it in their name; the other kind would not start."""
+    found = build.settings(**asked)
+    assert (image, rootless) == (found.image, found.rootless)
+
+
+@pytest.mark.parametrize(
+    ("image", "rootless"), [("docker:1-dind", "true"), ("docker:1-dind-rootless", "false")]
+)
+def test_image_and_rootless_that_contradict(image: str, rootless: str) -> None:
+    """Denied, in whichever order they stand."""
+    annotations = {"dinp.io/image": image, "dinp.io/rootless": rootless}
+    for names in (list(annotations), list(annotations)[::-1]):
+        pod = build.pod(annotations={name: annotations[name] for name in names})
+        found = read_settings(pod, Mode.SIDECAR, build.DEFAULT)
+        assert isinstance(found, Finding)
+        assert found.reason is Reason.BAD_VALUE
 
 
 def test_an_empty_allow_list_says_so() -> None:

@@ -106,7 +106,7 @@ def test_errors_name_the_yaml_path(says: str, text: str) -> None:
         b"? [a]\n: b",
         b"a: *unknown",
         b"a: !!python/object:os.system x",
-        b"[" * 10_000,
+        b"[" * 2_000,
         b"image: 2026-99-99",
         b"image: 0x_",
         b"image: !!bool x",

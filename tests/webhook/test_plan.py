@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import pods as build
+from webhook import admission
 from webhook import config as configs
 from webhook.config import Config
 from webhook.plan import Action, Plan, decide
@@ -204,6 +205,49 @@ def test_warnings(reason: Reason, there: bool, pod: Pod, config: str) -> None:
     found = plan(pod, config=configs.parse(config.encode()))
     assert found.action is Action.INJECT
     assert there == (reason in warned(found))
+
+
+@pytest.mark.parametrize("there", ["tcp", "tls", "unix"])
+@pytest.mark.parametrize("asked", ["tcp", "tls", "unix"])
+def test_the_transport_that_is_in_place_stays(there: str, asked: str) -> None:
+    """An exported Pod's daemon listens as it did: the clients follow it, with a warning."""
+    pod = build.asking(annotations={"dinp.io/transport": there})
+    exported: Any = admission.inject(dict(pod), RULES["/pods/annotated"], build.DEFAULT).pod
+    annotations = {**exported["metadata"]["annotations"], "dinp.io/transport": asked}
+    exported = {**exported, "metadata": {**exported["metadata"], "annotations": annotations}}
+    found = plan(exported)
+    assert found.settings is not None
+    assert there == found.settings.transport
+    assert (there != asked) == (Reason.TRANSPORT_IN_PLACE in warned(found))
+
+
+@pytest.mark.parametrize(
+    ("there", "annotations", "resources"),
+    [
+        (True, {"dinp.io/limits": "cpu=1"}, {"limits": {"cpu": "4"}}),
+        (True, {"dinp.io/requests": "cpu=1"}, {"limits": {"cpu": "4"}}),
+        (False, {"dinp.io/limits": "cpu=1"}, {}),
+        (False, {}, {"limits": {"cpu": "4"}}),
+    ],
+)
+def test_pod_level_resources_win(
+    there: bool, annotations: dict[str, str], resources: dict[str, Any]
+) -> None:
+    """Where they bound the daemon, its own are told to have no effect."""
+    found = plan(build.asking(annotations=annotations, resources=resources))
+    assert there == (Reason.POD_LEVEL_RESOURCES in warned(found))
+
+
+def test_names_without_a_socket_under_migrate() -> None:
+    """dinp.io/containers narrows the containers with the socket; to none is told."""
+    pod = build.with_socket(
+        build.container("build", image="docker:cli", volumeMounts=SOCKET),
+        build.container("lint"),
+        annotations={"dinp.io/containers": "lint"},
+    )
+    found = plan(pod, "/pods/migrate/sidecar")
+    assert (Action.LEAVE, Reason.NO_SOCKET_NAMED) == (found.action, found.finding.reason)
+    assert {Reason.NO_SOCKET_NAMED} == warned(found)
 
 
 def test_jenkins_hears_of_its_step() -> None:

@@ -455,7 +455,7 @@ async def test_malformed_http(text: bytes, start_server: StartServer, ca: Author
 
 
 async def test_malformed_chunks(start_server: StartServer, ca: Authority) -> None:
-    """A body whose chunks are malformed is the client's fault, at once or when its time is over."""
+    """A body whose chunks are malformed ends when its time is over: aiohttp's C parser is silent."""
     server = await start_server(exchange=0.3)
     reader, writer = await raw(server, ca)
     with capture_logs() as lines:
@@ -464,7 +464,7 @@ async def test_malformed_chunks(start_server: StartServer, ca: Authority) -> Non
         writer.write(b"zz\r\n\r\n")
         status, _, _ = await answer(reader)
 
-    assert status in {400, 408}
+    assert status == 408
     assert [line["log_level"] for line in lines] == ["warning"]
     writer.close()
 
@@ -718,12 +718,22 @@ async def test_port_in_use(taken: str, start_server: StartServer, files: Files) 
         Server(Config(), certificate, Settings("127.0.0.1", **ports))
 
 
+async def test_never_started(files: Files) -> None:
+    """A server that has never been started gives its ports back."""
+    certificate = ServingCertificate(files, now=datetime.now(UTC))
+    server = Server(Config(), certificate, Settings("127.0.0.1", secure_port=0, health_port=0))
+    await server.close()
+
+    with listening.bind("127.0.0.1", server.port), listening.bind("127.0.0.1", server.health_port):
+        pass
+
+
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
         ("192.0.2.1", "192.0.2.1:0: Cannot assign requested address"),
         ("2001:db8::1", "[2001:db8::1]:0: "),
-        ("no.such.host.invalid", "no.such.host.invalid:0: "),
+        ("256.256.256.256", "256.256.256.256:0: Name or service not known"),
     ],
 )
 def test_bad_address(address: str, expected: str) -> None:
@@ -732,6 +742,7 @@ def test_bad_address(address: str, expected: str) -> None:
         listening.bind(address, 0)
 
     assert str(caught.value).startswith(expected)
+    assert "(" not in str(caught.value)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", ""])  # noqa: S104 - that is the point
