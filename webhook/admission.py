@@ -26,6 +26,8 @@ OutcomeName = Literal["mutated", "unchanged", "denied"]
 # A Warning header is cut at 256 bytes by the API server, and all of them together at 4 KiB
 # (apiserver's warning filter, Kubernetes 1.34): longer ones would be cut in mid-sentence.
 _WARNING_BYTES = 256
+# A denial may quote an annotation, and that may have 256 KiB.
+_MESSAGE_BYTES = 4096
 
 
 class ReviewError(Exception):
@@ -188,13 +190,15 @@ def _answer(uid: str, rule: Rule, result: Injection) -> bytes:
         response["status"] = {
             "code": 403,
             "reason": "Forbidden",
-            "message": f"dinp: {result.finding.text}",
+            "message": _shortened(f"dinp: {result.finding.text}", _MESSAGE_BYTES),
         }
     if result.operations:
         response["patchType"] = "JSONPatch"
         response["patch"] = base64.b64encode(_encoder.encode(result.operations)).decode("ascii")
     if result.warnings:
-        response["warnings"] = [_shortened(f"dinp: {warning}") for warning in result.warnings]
+        response["warnings"] = [
+            _shortened(f"dinp: {warning}", _WARNING_BYTES) for warning in result.warnings
+        ]
     response["auditAnnotations"] = {
         "rule": rules.path(rule).removeprefix("/pods/"),
         "outcome": result.outcome,
@@ -206,14 +210,14 @@ def _answer(uid: str, rule: Rule, result: Injection) -> bytes:
     return _encoder.encode(review)
 
 
-def _shortened(text: str) -> str:
-    """At most 256 bytes, printable: the API server drops a warning with control characters.
+def _shortened(text: str, limit: int) -> str:
+    """At most `limit` bytes, printable: the API server drops a warning with control characters.
 
     The whole sentence stands in dinp.io/status.
     """
     if not text.isprintable():
         text = "".join(char if char.isprintable() else " " for char in text)
     raw = text.encode()
-    if len(raw) <= _WARNING_BYTES:
+    if len(raw) <= limit:
         return text
-    return raw[: _WARNING_BYTES - 3].decode(errors="ignore") + "…"
+    return raw[: limit - 3].decode(errors="ignore") + "…"

@@ -6,7 +6,6 @@ denies the Pod. A new annotation is a new row.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import fnmatch
 import ipaddress
@@ -14,15 +13,15 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, cast, get_args
+from typing import Final, get_args
 
 from webhook import bind_mounts, names, quantity, rules, storage
 from webhook import pod as pods
-from webhook.config import Config, Resources, Transport
+from webhook.config import Config, Transport
 from webhook.pod import Pod
 from webhook.reasons import Finding, Reason
 from webhook.rules import Mode
-from webhook.storage import Storage
+from webhook.settings import DaemonConfig, Settings, Share, over_defaults
 
 # Flags of dockerd that a Pod's author may set: none opens a port, weakens the Pod's
 # isolation from other Pods, or names a file of the daemon's.
@@ -31,41 +30,6 @@ ALLOWED_FLAGS: Final = (
     *("label", "log-driver", "log-opt", "default-ulimit", "default-shm-size", "feature"),
     *("ipv6", "fixed-cidr-v6", "ip6tables", "host-gateway-ip", "max-concurrent-*"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A path that clients and daemon share; `seed`: first copy what the client's image has."""
-
-    path: str
-    seed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonConfig:
-    """The ConfigMap with daemon.json and *.crt; `optional`: it may be missing."""
-
-    name: str
-    optional: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the annotations say, over what the config file says."""
-
-    transport: Transport
-    rootless: bool
-    image: str
-    requests: Resources
-    limits: Resources
-    storage: Storage
-    registry_mirrors: tuple[str, ...]
-    insecure_registries: tuple[str, ...]
-    daemon_config: DaemonConfig | None
-    containers: tuple[str, ...] | None = None  # None: all eligible ones
-    share: tuple[Share, ...] = ()
-    dockerd_args: tuple[str, ...] = ()
-    own_requests: bool = False  # requests come from the annotation
 
 
 Parser = Callable[[str, str, Config], object]  # key, value, config -> value or Finding
@@ -102,7 +66,7 @@ def read_settings(pod: Pod, mode: Mode, config: Config) -> Settings | Finding:
         if asked.setdefault("rootless", rootless) != rootless:
             kind = "one with rootless in its name" if asked["rootless"] else "one without rootless"
             return _bad("dinp.io/image", image, f"with dinp.io/rootless expected {kind}")
-    return _over_defaults(asked, config)
+    return over_defaults(asked, config)
 
 
 def unknown_annotations(pod: Pod) -> Iterator[Finding]:
@@ -112,31 +76,6 @@ def unknown_annotations(pod: Pod) -> Iterator[Finding]:
             close = difflib.get_close_matches(name, TABLE, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             yield Reason.UNKNOWN_ANNOTATION.say(key=name, hint=hint)
-
-
-def _over_defaults(asked: dict[str, object], config: Config) -> Settings:
-    sidecar = config.sidecar
-    rootless = bool(asked.get("rootless", sidecar.rootless))
-    optional = DaemonConfig(sidecar.daemon_config, optional=True) if sidecar.daemon_config else None
-    defaults = Settings(
-        transport=sidecar.transport,
-        rootless=rootless,
-        image=sidecar.rootless_image if rootless else sidecar.image,
-        requests=sidecar.requests,
-        limits=sidecar.limits,
-        storage=storage.parse(sidecar.storage),
-        registry_mirrors=sidecar.registry_mirrors,
-        insecure_registries=sidecar.insecure_registries,
-        daemon_config=optional,
-        own_requests="requests" in asked,
-    )
-    if not asked:
-        return defaults
-    for field in ("requests", "limits"):
-        if field in asked:
-            merged = {**getattr(defaults, field), **cast("Resources", asked[field])}
-            asked[field] = merged
-    return dataclasses.replace(defaults, **asked)  # type: ignore[arg-type]  # rows name real fields
 
 
 # ---- parsers -------------------------------------------------------------------------------
@@ -154,8 +93,9 @@ def _one_of(*values: str) -> Parser:
 
 
 def _boolean(key: str, value: str, _config: Config) -> object:
-    known = {"true": True, "false": False}
-    return known[value] if value in known else _bad(key, value, "expected true or false")
+    if value in {"true", "false"}:
+        return value == "true"
+    return _bad(key, value, "expected true or false")
 
 
 def _items(value: str) -> tuple[str, ...]:
@@ -175,9 +115,15 @@ def _list_of(valid: Callable[[str], bool], expected: str) -> Parser:
 
 def _image(_key: str, value: str, config: Config) -> object:
     allowed = config.sidecar.allowed_images
-    if any(fnmatch.fnmatchcase(value, pattern) for pattern in allowed):
+    if any(_matches_image(value, pattern) for pattern in allowed):
         return value
     return Reason.IMAGE_NOT_ALLOWED.say(value=value, allowed=", ".join(allowed) or "nothing")
+
+
+def _matches_image(image: str, pattern: str) -> bool:
+    """Part by part: no `*` reaches over a `/`, or docker:5000/evil-dind would be docker:*-dind."""
+    parts, patterns = image.split("/"), pattern.split("/")
+    return len(parts) == len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))
 
 
 RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
@@ -235,16 +181,14 @@ def _dockerd_args(key: str, value: str, _config: Config) -> object:
         return _bad(key, value, "expected flags, each as --flag=value")
     for arg in args:
         flag = arg.partition("=")[0]
-        allowed = any(fnmatch.fnmatchcase(flag, f"--{pattern}") for pattern in ALLOWED_FLAGS)
-        if not allowed:
-            return Reason.FLAG_NOT_ALLOWED.say(
-                value=arg, allowed=", ".join(f"--{flag}=…" for flag in ALLOWED_FLAGS)
-            )
+        if not any(fnmatch.fnmatchcase(flag, f"--{pattern}") for pattern in ALLOWED_FLAGS):
+            allowed = ", ".join(f"--{name}=…" for name in ALLOWED_FLAGS)
+            return Reason.FLAG_NOT_ALLOWED.say(value=arg, allowed=allowed)
     return args
 
 
 _REGISTRY = re.compile(
-    r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?"
+    r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"
 )
 _MIRROR = re.compile(rf"https?://({_REGISTRY.pattern})/?")
 

@@ -11,7 +11,7 @@ kubelet would create the missing file as a directory).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -60,8 +60,8 @@ def mirror(
     `node_mounts` of the Pod are nothing that the daemon should see. Of two volumes at one
     path the default container's wins, else the first container's.
     """
-    result = _Mirror(pod, frozenset(_written_by_init(pod)))
     excluded = {(found.container, found.mount["mountPath"]) for found in node_mounts}
+    result = _Mirror(pod, frozenset(_written_by_init(pod, excluded)))
     default = default_container(pod)["name"]
     init = {container["name"] for container in pod["spec"].get("initContainers") or ()}
     for container in sorted(clients, key=lambda c: (c["name"] != default, c["name"] in init)):
@@ -79,7 +79,7 @@ def default_container(pod: Pod) -> Container:
 
 
 def _is_eligible(mount: VolumeMount) -> bool:
-    if mount["name"] in names.VOLUMES:
+    if names.is_own_volume(mount["name"]):
         return False
     path = pods.clean_path(mount["mountPath"])
     return path.startswith("/") and not is_system(path)
@@ -90,13 +90,14 @@ def is_system(path: str) -> bool:
     return path in _AT_OR_ABOVE or path.startswith(_BELOW)
 
 
-def _written_by_init(pod: Pod) -> Iterator[str]:
+def _written_by_init(pod: Pod, excluded: Collection[tuple[str, str]]) -> Iterator[str]:
     """Volumes that an init container may write: files in them may not exist yet."""
     for container in pod["spec"].get("initContainers") or ():
         if names.is_own_container(container["name"]):
             continue
         for mount in pods.mounts(container):
-            if not mount.get("readOnly"):
+            key = container["name"], mount["mountPath"]
+            if not mount.get("readOnly") and key not in excluded:
                 yield mount["name"]
 
 

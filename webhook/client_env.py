@@ -63,7 +63,7 @@ def client_env(container: Container, endpoint: Endpoint, node_paths: Collection[
     ]
     warnings += _replaced(container, variables)
     warnings += _unreachable_no_proxy(container, endpoint)
-    removed = (*tls_variables, *_misplaced(container, endpoint))
+    removed = (*tls_variables, *_misplaced(container, variables, len(endpoint.first)))
     return ClientEnv(True, variables, removed, tuple(warnings))
 
 
@@ -90,12 +90,15 @@ def _tls_variables(container: Container) -> tuple[str, ...]:
     )
 
 
-def _misplaced(container: Container, endpoint: Endpoint) -> Iterator[str]:
-    """Variables that DOCKER_HOST refers to, and that would not expand where they stand."""
+def _misplaced(container: Container, variables: Iterable[EnvVar], first: int) -> Iterator[str]:
+    """The `first` of `variables` that others refer to, where they would not be declared before.
+
+    They have to lead the list, and do unless one of ours is new, which would go before them.
+    """
     there = [var["name"] for var in pods.env(container)]
-    for var in endpoint.first:
-        name = var["name"]
-        if name in there and "DOCKER_HOST" in there[: there.index(name)]:
+    wanted = [var["name"] for var in variables]
+    for at, name in enumerate(wanted[:first]):
+        if name in there and (there[at] != name or not set(wanted) <= set(there)):
             yield name
 
 

@@ -9,12 +9,12 @@ from typing import Final
 
 from webhook import client_env, docker_socket, endpoint, names, share
 from webhook import pod as pods
-from webhook.annotations import Settings
 from webhook.config import Config
 from webhook.docker_socket import Kind, NodeMount
 from webhook.pod import Container, EnvVar, VolumeMount
 from webhook.reasons import Finding, Reason
 from webhook.rules import Mode
+from webhook.settings import Settings
 
 _MIGRATED: Final = frozenset({Kind.SOCKET, Kind.CLI, Kind.CLI_LIBRARY})
 

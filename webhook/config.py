@@ -12,12 +12,14 @@ from typing import Annotated, Literal
 import msgspec
 import yaml
 
-from webhook import quantity, storage
+from webhook import pod, quantity, storage
 
 Resources = dict[str, str]
 Transport = Literal["tcp", "tls", "unix"]
 Gid = Annotated[int, msgspec.Meta(ge=0, le=2147483647)]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+# A DNS subdomain (RFC 1123), as the names of objects are.
+Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 
 
 class ConfigError(Exception):
@@ -71,7 +73,7 @@ class Sidecar(_Strict, frozen=True):
     allowed_images: tuple[str, ...] = ("docker:*-dind", "docker:*-dind-rootless")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     # A Secret of type kubernetes.io/dockerconfigjson in the Pod's namespace.
-    image_pull_secret: NonEmpty | None = None
+    image_pull_secret: Name | None = None
     transport: Transport = "tcp"
     rootless: bool = False
     requests: Resources = msgspec.field(
@@ -89,7 +91,7 @@ class Sidecar(_Strict, frozen=True):
     registry_mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     # A ConfigMap with daemon.json and *.crt; as a default it may be missing.
-    daemon_config: NonEmpty | None = None
+    daemon_config: Name | None = None
     # 198.18.0.0/15 is for benchmarks (RFC 2544): no cloud gives it to Pods or Services,
     # unlike Docker's own 172.17 to 172.31 and 192.168.
     bip: str = "198.18.0.1/24"
@@ -120,8 +122,8 @@ class Service(_Strict, frozen=True):
     """Service mode: a StatefulSet behind a Service."""
 
     tls: bool = True
-    name: NonEmpty = "dinp-docker"
-    namespace: NonEmpty = "dinp-daemons"
+    name: Name = "dinp-docker"
+    namespace: Name = "dinp-daemons"
 
 
 class Config(_Strict, frozen=True):
@@ -145,7 +147,14 @@ class Config(_Strict, frozen=True):
         "cloud-sql-proxy",
     )
     # The Secret with client certificates for shared daemons, in the Pod's namespace.
-    client_tls_secret: NonEmpty = "dinp-client-tls"  # noqa: S105 - a Secret's name, not a secret
+    client_tls_secret: Name = "dinp-client-tls"  # noqa: S105 - a Secret's name, not a secret
+
+
+# PyYAML raises more than its own errors, for values such as 2026-99-99 and !!bool x.
+_NO_YAML = (
+    *(yaml.YAMLError, ValueError, KeyError, AttributeError, IndexError),
+    RecursionError,
+)
 
 
 def parse(text: bytes) -> Config:
@@ -156,7 +165,7 @@ def parse(text: bytes) -> Config:
     """
     try:
         document = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except _NO_YAML as error:
         message = " ".join(str(error).split())
         raise ConfigError(f"not valid YAML: {message}") from error
     try:
@@ -180,11 +189,16 @@ def _check(config: Config) -> None:
         raise ConfigError(f"{error} - at `$.sidecar.storage`") from error
     _check_network(sidecar.bip, "$.sidecar.bip")
     for at, pool in enumerate(sidecar.default_address_pools):
-        _check_network(pool.base, f"$.sidecar.defaultAddressPools[{at}].base")
-    if not config.daemonset.socket_directory.startswith("/"):
+        prefix = _check_network(pool.base, f"$.sidecar.defaultAddressPools[{at}].base")
+        if pool.size < prefix:
+            raise ConfigError(
+                f"networks of /{pool.size} do not fit into {pool.base}"
+                f" - at `$.sidecar.defaultAddressPools[{at}].size`"
+            )
+    directory = config.daemonset.socket_directory
+    if not directory.startswith("/") or pod.clean_path(directory) != directory:
         raise ConfigError(
-            f"{config.daemonset.socket_directory!r} is not an absolute path"
-            " - at `$.daemonset.socketDirectory`"
+            f"{directory!r} is not a clean absolute path - at `$.daemonset.socketDirectory`"
         )
 
 
@@ -198,15 +212,19 @@ def _resources(sidecar: Sidecar, field: str) -> Resources:
 
 def _check_quantity(value: str, path: str) -> None:
     try:
-        quantity.parse(value)
+        number = quantity.parse(value)
     except ValueError as error:
         raise ConfigError(f"{error} - at `{path}`") from error
+    if number < 0:
+        raise ConfigError(f"{value!r} is negative - at `{path}`")
 
 
-def _check_network(value: str, path: str) -> None:
+def _check_network(value: str, path: str) -> int:
+    """The prefix length of `value`, an address with one."""
     try:
-        ipaddress.ip_interface(value)
+        network = ipaddress.ip_interface(value).network
     except ValueError as error:
         raise ConfigError(f"{error} - at `{path}`") from error
-    if "/" not in value:
-        raise ConfigError(f"{value!r} has no prefix length, as in {value}/24 - at `{path}`")
+    if not value.endswith(f"/{network.prefixlen}"):
+        raise ConfigError(f"{value!r} has no prefix length, such as /24 - at `{path}`")
+    return network.prefixlen

@@ -17,7 +17,6 @@ from webhook import (
     sidecar,
 )
 from webhook import pod as pods
-from webhook.annotations import Settings
 from webhook.client_env import NO_PROXY_VARIABLES
 from webhook.clients import Client
 from webhook.config import Config
@@ -25,6 +24,7 @@ from webhook.docker_socket import NodeMount
 from webhook.pod import Container, EnvVar, Pod, Volume, VolumeMount
 from webhook.reasons import Finding, Reason
 from webhook.rules import Mode
+from webhook.settings import Settings
 
 _PROXY_VARIABLES: Final = (
     *("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"),

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from webhook import names
-from webhook.annotations import Settings
 from webhook.config import Config
 from webhook.pod import EnvVar, VolumeMount
 from webhook.rules import Mode
+from webhook.settings import Settings
 
 HOST_IP: Final = "DINP_HOST_IP"
 _HOST_IP_VARIABLE: Final[EnvVar] = {

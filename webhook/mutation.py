@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 from webhook import __version__, names
 from webhook import pod as pods
@@ -13,6 +14,7 @@ from webhook.config import Config
 from webhook.daemon import Daemon
 from webhook.plan import Action, Plan
 from webhook.pod import Container, Pod, PodSpec
+from webhook.rules import Mode
 
 _SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 
@@ -24,17 +26,15 @@ def mutate(pod: Pod, plan: Plan, config: Config) -> Pod:
     pass has done is found by its structure, never by dinp.io/status.
     """
     if plan.action is Action.LEAVE and plan.note_status:
-        skipped = {"skipped": plan.finding.reason.value, "warnings": [plan.finding.text]}
+        skipped = _Status(skipped=plan.finding.reason.value, warnings=[plan.finding.text])
         return _with_status(pod, plan, skipped)
     if plan.action is not Action.INJECT or plan.daemon is None or plan.mode is None:
         return pod
     spec = _spec(pod["spec"], plan.clients, plan.daemon, config)
-    if spec is pod["spec"] and plan.mode == pods.labels_of(pod).get(names.MODE_LABEL):
-        return pod
-    changed: Pod = {**pod, "spec": spec}
+    changed: Pod = pod if spec is pod["spec"] else {**pod, "spec": spec}
     changed = pods.with_metadata(changed, "labels", names.MODE_LABEL, plan.mode.value)
     changed = _with_evictable_volumes(changed, plan.daemon)
-    return _with_status(changed, plan, _done(pod, changed, plan))
+    return pod if changed is pod else _with_status(changed, plan, _done(pod, changed, plan))
 
 
 def _spec(spec: PodSpec, clients: Iterable[Client], daemon: Daemon, config: Config) -> PodSpec:
@@ -82,14 +82,14 @@ def _with_evictable_volumes(pod: Pod, daemon: Daemon) -> Pod:
     return pods.with_metadata(pod, "annotations", _SAFE_TO_EVICT, merged)
 
 
-def _done(old: Pod, new: Pod, plan: Plan) -> dict[str, Any]:
+def _done(old: Pod, new: Pod, plan: Plan) -> _Status:
     kept = {id(container) for container in pods.containers(old)}
     edited = {container["name"] for container in pods.containers(new) if id(container) not in kept}
     changed = (_changed(client) for client in plan.clients if client.name in edited)
-    return {
-        "changed": [text for text in changed if text],
-        "warnings": [finding.text for finding in plan.warnings],
-    }
+    return _Status(
+        changed=[text for text in changed if text],
+        warnings=[finding.text for finding in plan.warnings],
+    )
 
 
 def _changed(client: Client) -> str | None:
@@ -101,27 +101,35 @@ def _changed(client: Client) -> str | None:
     return f"container {client.name}: {', '.join(what)}" if what else None
 
 
-def _with_status(pod: Pod, plan: Plan, entries: dict[str, Any]) -> Pod:
+class _Status(msgspec.Struct, omit_defaults=True):
+    """The JSON of dinp.io/status."""
+
+    version: str = ""
+    mode: str = ""
+    transport: str = ""
+    skipped: str = ""  # a Reason's value: why nothing was injected
+    changed: list[str] = []
+    warnings: list[str] = []
+
+
+def _with_status(pod: Pod, plan: Plan, status: _Status) -> Pod:
     """Write dinp.io/status; what an earlier pass has said of other containers is kept."""
-    said = _earlier_status(pod)
-    status: dict[str, Any] = {"version": __version__}
-    if plan.mode is not None:
-        status["mode"] = plan.mode.value
-    if plan.settings is not None and plan.mode is not None and not plan.mode.is_shared:
-        status["transport"] = plan.settings.transport
-    for key, value in entries.items():
-        earlier = said.get(key)
-        if isinstance(value, list) and isinstance(earlier, list):
-            status[key] = [*earlier, *(item for item in value if item not in earlier)]
-        else:
-            status[key] = value
-    text = json.dumps(status, ensure_ascii=False, separators=(",", ":"))
+    earlier = _earlier_status(pod)
+    status.version = __version__
+    status.mode = "" if plan.mode is None else plan.mode.value
+    if plan.settings is not None and plan.mode is Mode.SIDECAR:
+        status.transport = plan.settings.transport
+    if not status.skipped:
+        status.changed = list(dict.fromkeys([*earlier.changed, *status.changed]))
+    status.warnings = list(dict.fromkeys([*earlier.warnings, *status.warnings]))
+    text = msgspec.json.encode(status).decode()
     return pods.with_metadata(pod, "annotations", names.STATUS, text)
 
 
-def _earlier_status(pod: Pod) -> dict[str, Any]:
+def _earlier_status(pod: Pod) -> _Status:
+    """What stands there may be anybody's."""
+    text = pods.annotations_of(pod).get(names.STATUS, "{}")
     try:
-        status = json.loads(pods.annotations_of(pod).get(names.STATUS, "{}"))
-    except ValueError:
-        return {}
-    return status if isinstance(status, dict) else {}
+        return msgspec.json.decode(text, type=_Status)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _Status()

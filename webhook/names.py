@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 STATUS: Final = "dinp.io/status"
@@ -11,7 +12,7 @@ MODE_LABEL: Final = "dinp.io/mode"
 DIND: Final = "dinp-dind"
 CLI_CONTAINER: Final = "dinp-cli"
 SEED_PREFIX: Final = "dinp-seed-"
-OWN_PREFIXES: Final = (DIND, CLI_CONTAINER, SEED_PREFIX)
+_OWN_CONTAINERS: Final = re.compile(rf"{DIND}|{CLI_CONTAINER}|{SEED_PREFIX}[0-9]+")
 
 # Volumes.
 RUN: Final = "dinp-run"  # the directory of the daemon's socket
@@ -39,4 +40,4 @@ def is_own_volume(name: str) -> bool:
 
 def is_own_container(name: str) -> bool:
     """Whether a container of this name is dinp's."""
-    return name.startswith(OWN_PREFIXES)
+    return _OWN_CONTAINERS.fullmatch(name) is not None

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from webhook import endpoint, names, sidecar
 from webhook import pod as pods
-from webhook.annotations import Settings
 from webhook.config import Config
 from webhook.pod import Container, Pod, Volume
 from webhook.reasons import Finding, Reason
 from webhook.rules import Mode
+from webhook.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,15 @@ def _container_names(question: Question) -> Finding | None:
         if names.is_own_container(container["name"]):
             return _taken("container", container["name"], "$.spec.containers")
     for container in question.pod["spec"].get("initContainers") or ():
-        if container["name"] == names.DIND and not sidecar.is_ours(container):
-            return _taken("init container", container["name"], "$.spec.initContainers")
+        name = container["name"]
+        ours = any(names.is_own_volume(mount["name"]) for mount in pods.mounts(container))
+        if names.is_own_container(name) and not (ours and _is_dind_or_other(container)):
+            return _taken("init container", name, "$.spec.initContainers")
     return None
+
+
+def _is_dind_or_other(container: Container) -> bool:
+    return container["name"] != names.DIND or sidecar.is_ours(container)
 
 
 def _volume_names(question: Question) -> Finding | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,16 +39,31 @@ def _diff_dict(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[
 
 def _diff_list(old: list[Any], new: list[Any], path: str) -> Iterator[Operation]:
     i = j = 0  # so far the list is new[:j] + old[i:]
+    ahead: Counter[str] | None = None  # keys of new[j:], counted when first needed
     while i < len(old) or j < len(new):
         if i < len(old) and j < len(new) and _same_item(old[i], new[j]):
             yield from diff(old[i], new[j], f"{path}/{j}")
-            i, j = i + 1, j + 1
-        elif i < len(old) and not any(_same_item(old[i], item) for item in new[j:]):
-            yield {"op": "remove", "path": f"{path}/{j}"}
             i += 1
         else:
+            if ahead is None:
+                ahead = Counter(map(_key, new[j:]))
+            if i < len(old) and not ahead[_key(old[i])]:
+                yield {"op": "remove", "path": f"{path}/{j}"}
+                i += 1
+                continue
             yield {"op": "add", "path": f"{path}/{j}", "value": new[j]}
-            j += 1
+        if ahead is not None:
+            ahead[_key(new[j])] -= 1
+        j += 1
+
+
+def _key(item: Any) -> str:
+    """The same for two items of which `_same_item` is true: a look-up, not a search, finds one."""
+    if isinstance(item, dict):
+        for key in MERGE_KEYS:
+            if key in item:
+                return json.dumps([key, item[key]], sort_keys=True)
+    return json.dumps(item, sort_keys=True)
 
 
 def _same_item(a: Any, b: Any) -> bool:

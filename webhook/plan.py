@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from webhook import clients as clients_
 from webhook import docker_socket, names, obstacles, own_daemons, request, sidecar, triage
 from webhook import pod as pods
-from webhook.annotations import Settings, read_settings, unknown_annotations
+from webhook.annotations import read_settings, unknown_annotations
 from webhook.clients import Client
 from webhook.config import Config
 from webhook.daemon import Daemon, daemon
@@ -24,6 +24,7 @@ from webhook.pod import Container, Pod
 from webhook.reasons import Finding, Reason
 from webhook.request import Request
 from webhook.rules import Mode, Rule
+from webhook.settings import Settings
 from webhook.triage import Judgement, Verdict
 
 
@@ -47,6 +48,7 @@ _DENIED: Final = frozenset(
         Reason.IMAGE_NOT_ALLOWED,
         Reason.FLAG_NOT_ALLOWED,
         Reason.REQUEST_OVER_LIMIT,
+        Reason.NO_ELIGIBLE_CONTAINER,
     }
 )
 # Those that people should hear of, though the Pod is left as it is.
@@ -161,6 +163,8 @@ def _chosen(
     if asked.migrate and named is not None and not chosen:
         sockets = ", ".join(sorted(seen.sockets))
         return Reason.NO_SOCKET_NAMED.say(names=", ".join(named), sockets=sockets)
+    if asked.explicit and not chosen:
+        return Reason.NO_ELIGIBLE_CONTAINER.say()
     return chosen or Reason.NOT_REQUESTED.say()
 
 

@@ -69,6 +69,10 @@ class Reason(Enum):
         "unknown_container",
         "annotation dinp.io/containers names {names}, which the Pod does not have; it has {known}",
     )
+    NO_ELIGIBLE_CONTAINER = (
+        "no_eligible_container",
+        "every container of the Pod is dinp's own or of a service mesh; name one in dinp.io/containers to give it a daemon all the same",
+    )
     IMAGE_NOT_ALLOWED = (
         "image_not_allowed",
         "annotation dinp.io/image: {value!r} is not on the allow-list of the config file ({allowed})",

@@ -8,10 +8,10 @@ from typing import Final, Literal
 
 from webhook import pod as pods
 from webhook import quantity
-from webhook.annotations import Settings
 from webhook.config import Config
 from webhook.pod import Container, Pod, Quantity, Resources
 from webhook.reasons import Finding, Reason
+from webhook.settings import Settings
 
 # Set by the LimitRanger on Pods whose containers it gave defaults: a LimitRange is at work,
 # and would give the daemon the defaults meant for small containers.

@@ -23,5 +23,5 @@ def _holds(requirement: LabelSelectorRequirement, labels: Mapping[str, str]) -> 
             return value not in requirement.values
         case "Exists":
             return value is not None
-        case "DoesNotExist":
+        case _:  # DoesNotExist
             return value is None

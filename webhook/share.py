@@ -7,8 +7,8 @@ from typing import Final
 
 from webhook import names
 from webhook import pod as pods
-from webhook.annotations import Share
 from webhook.pod import Container, Volume, VolumeMount
+from webhook.settings import Share
 
 # Where a seed container sees the shared volume, beside the image's own content of the path.
 _TARGET: Final = "/dinp/share"

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from webhook import names, storage
 from webhook import pod as pods
-from webhook.annotations import Settings
 from webhook.config import Config, Transport
 from webhook.pod import Container, EnvVar, Pod, Resources, Volume, VolumeMount
+from webhook.settings import Settings
 
 SCRIPT: Final = resources.files("webhook").joinpath("dind.sh").read_text(encoding="utf-8")
 

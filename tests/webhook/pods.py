@@ -10,10 +10,11 @@ from typing import Any, cast
 from hypothesis import strategies as st
 
 from webhook import config as configs
-from webhook.annotations import Settings, read_settings
+from webhook.annotations import read_settings
 from webhook.config import Config
 from webhook.pod import Container, EnvVar, Pod, Volume, VolumeMount
 from webhook.rules import RULES, Mode, Rule
+from webhook.settings import Settings
 
 ANNOTATED = RULES["/pods/annotated"]
 ANNOTATED_SHARED = RULES["/pods/annotated/shared"]

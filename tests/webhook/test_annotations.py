@@ -6,17 +6,11 @@ import pytest
 
 from tests.webhook import pods as build
 from webhook import config as configs
-from webhook.annotations import (
-    TABLE,
-    DaemonConfig,
-    Settings,
-    Share,
-    read_settings,
-    unknown_annotations,
-)
+from webhook.annotations import TABLE, read_settings, unknown_annotations
 from webhook.config import Config
 from webhook.reasons import Finding, Reason
 from webhook.rules import Mode
+from webhook.settings import DaemonConfig, Settings, Share
 from webhook.storage import Storage
 
 

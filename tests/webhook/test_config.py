@@ -74,7 +74,7 @@ def test_keys_are_as_in_kubernetes() -> None:
         ),
         ("at `$.sidecar.bip`", "sidecar: {bip: 198.18.0.300/24}"),
         (
-            "'198.18.0.1' has no prefix length, as in 198.18.0.1/24 - at `$.sidecar.bip`",
+            "'198.18.0.1' has no prefix length, such as /24 - at `$.sidecar.bip`",
             "sidecar: {bip: 198.18.0.1}",
         ),
         (
@@ -82,7 +82,7 @@ def test_keys_are_as_in_kubernetes() -> None:
             "sidecar: {defaultAddressPools: [{}, {base: net}]}",
         ),
         (
-            "'run/dinp' is not an absolute path - at `$.daemonset.socketDirectory`",
+            "'run/dinp' is not a clean absolute path - at `$.daemonset.socketDirectory`",
             "daemonset: {socketDirectory: run/dinp}",
         ),
     ],

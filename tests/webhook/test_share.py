@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.webhook import pods as build
 from webhook import share
-from webhook.annotations import Share
+from webhook.settings import Share
 
 SHARES = (Share("/a", seed=False), Share("/b$x", seed=True))
 

@@ -263,7 +263,8 @@ def test_additions_lose_no_line(text: str, data: st.DataObject) -> None:
     (root,) = yaml_parse.parse(text)
     document = yaml_nodes.value_of(root)
     found = document["spec"]["template"]["spec"]
-    operations = [{"op": "add", "path": "/spec/template/spec/volumes", "value": [{"name": "v"}]}]
+    volumes = {"op": "add", "path": "/spec/template/spec/volumes", "value": [{"name": "v"}]}
+    operations: list[dict[str, Any]] = [volumes]
     for at, container in enumerate(found["containers"]):
         flow = container.node.flow
         if not flow and container.get("env") and not container["env"].node.flow:
