@@ -1,0 +1,48 @@
+"""What the project promises of its own shape and words."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from webhook import config
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(
+    path
+    for folder in ("webhook", "certs", "tools", "bench")
+    for path in (ROOT / folder).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_small(source: Path) -> None:
+    """A module has under 300 lines, a function under 40."""
+    text = source.read_text(encoding="utf-8")
+    long = {
+        node.name: (node.end_lineno or 0) - node.lineno + 1
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 >= 40
+    }
+    assert {} == long
+    assert len(text.splitlines()) < 300
+
+
+def test_start_script_is_short() -> None:
+    """dind.sh stands in every Pod of sidecar mode: under 60 lines."""
+    assert len((ROOT / "webhook" / "dind.sh").read_text(encoding="utf-8").splitlines()) < 60
+
+
+def test_readme_shows_the_defaults() -> None:
+    """The config file in README has every key, with its default."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(sidecar:\n.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    (block,) = blocks
+    assert config.Config() == config.parse(block.encode())
+    keys = {line.strip().partition(":")[0] for line in block.splitlines()}
+    for struct in (config.Config, config.Sidecar, config.Daemonset, config.Service):
+        assert set(struct.__struct_encode_fields__) <= keys
