@@ -30,6 +30,9 @@ PROXY_VARIABLES: Final = tuple(
 )
 NO_PROXY_VARIABLES: Final = ("NO_PROXY", "no_proxy")
 TESTCONTAINERS_HOST: Final = "TESTCONTAINERS_HOST_OVERRIDE"
+_TLS_SETTINGS: Final = frozenset({"DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"})
+
+_Env = dict[str, EnvVar]  # by name, in the order in which they are declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +50,25 @@ def client_env(container: Container, endpoint: Endpoint, node_paths: Collection[
 
     `node_paths` are where it mounts the node's socket, or a directory that would hold it.
     """
+    name = container["name"]
+    env = {var["name"]: var for var in pods.env(container)}  # the last of a name counts
     warnings = []
     if container.get("envFrom"):
-        warnings.append(Reason.ENV_FROM.say(container=container["name"]))
-    there = pods.env_var(container, "DOCKER_HOST")
+        warnings.append(Reason.ENV_FROM.say(container=name))
+    there = env.get("DOCKER_HOST")
     if there is not None and not _is_replaceable(there, endpoint, node_paths):
         value = "valueFrom" if there.get("valueFrom") else there.get("value")
-        warnings.append(Reason.USERS_DOCKER_HOST.say(container=container["name"], value=value))
+        warnings.append(Reason.USERS_DOCKER_HOST.say(container=name, value=value))
         return ClientEnv(uses_daemon=False, warnings=tuple(warnings))
-    tls_variables = () if endpoint.tls else _tls_variables(container)
-    variables = (*_docker_variables(container, endpoint), *_no_proxy(container, endpoint))
-    warnings += [
-        Reason.VARIABLE_REMOVED.say(container=container["name"], name=name)
-        for name in tls_variables
-    ]
-    warnings += _replaced(container, variables)
-    warnings += _unreachable_no_proxy(container, endpoint)
-    removed = (*tls_variables, *_misplaced(container, variables, len(endpoint.first)))
-    return ClientEnv(True, variables, removed, tuple(warnings))
+    variables = [*_docker_variables(env, endpoint)]
+    if endpoint.proxy_host is not None and _has_proxy(env):
+        variables += _no_proxy(env, endpoint.proxy_host)
+        warnings += _unreachable_no_proxy(name, env, endpoint.proxy_host)
+    tls_variables = [] if endpoint.tls else _tls_variables(env)
+    warnings += [Reason.VARIABLE_REMOVED.say(container=name, name=gone) for gone in tls_variables]
+    warnings += _replaced(name, env, variables)
+    removed = (*tls_variables, *_misplaced(env, variables, len(endpoint.first)))
+    return ClientEnv(True, tuple(variables), removed, tuple(warnings))
 
 
 def _is_replaceable(var: EnvVar, endpoint: Endpoint, node_paths: Collection[str]) -> bool:
@@ -82,78 +86,72 @@ def _is_replaceable(var: EnvVar, endpoint: Endpoint, node_paths: Collection[str]
     return path.endswith("/docker.sock") and any(pods.is_within(path, at) for at in node_paths)
 
 
-def _tls_variables(container: Container) -> tuple[str, ...]:
-    return tuple(
-        name
-        for name in ("DOCKER_CERT_PATH", "DOCKER_TLS")
-        if (var := pods.env_var(container, name)) and (var.get("value") or var.get("valueFrom"))
-    )
-
-
-def _misplaced(container: Container, variables: Iterable[EnvVar], first: int) -> Iterator[str]:
-    """The `first` of `variables` that others refer to, where they would not be declared before.
-
-    They have to lead the list, and do unless one of ours is new, which would go before them.
-    """
-    there = [var["name"] for var in pods.env(container)]
-    wanted = [var["name"] for var in variables]
-    for at, name in enumerate(wanted[:first]):
-        if name in there and (there[at] != name or not set(wanted) <= set(there)):
-            yield name
-
-
-def _docker_variables(container: Container, endpoint: Endpoint) -> Iterator[EnvVar]:
+def _docker_variables(env: _Env, endpoint: Endpoint) -> Iterator[EnvVar]:
     yield from endpoint.first
     yield {"name": "DOCKER_HOST", "value": endpoint.docker_host}
     yield {"name": "DOCKER_TLS_VERIFY", "value": "1" if endpoint.tls else ""}
     if endpoint.tls:
         yield {"name": "DOCKER_CERT_PATH", "value": names.CERTS_PATH}
-    if endpoint.ports_host and pods.env_var(container, TESTCONTAINERS_HOST) is None:
+    if endpoint.ports_host and TESTCONTAINERS_HOST not in env:
         yield {"name": TESTCONTAINERS_HOST, "value": endpoint.ports_host}
 
 
-def _no_proxy(container: Container, endpoint: Endpoint) -> Iterator[EnvVar]:
-    """Keep the proxy away from the daemon: docker-py sends it even requests to localhost."""
-    if endpoint.proxy_host is None or not _has_proxy(container):
+def _tls_variables(env: _Env) -> list[str]:
+    return [
+        name
+        for name in ("DOCKER_CERT_PATH", "DOCKER_TLS")
+        if name in env and (env[name].get("value") or env[name].get("valueFrom"))
+    ]
+
+
+def _misplaced(env: _Env, variables: Iterable[EnvVar], first: int) -> Iterator[str]:
+    """The `first` of `variables` that others refer to, where they would not be declared before.
+
+    They have to lead the list, and do unless one of ours is new, which would go before them.
+    """
+    if not first:
         return
-    there = [name for name in NO_PROXY_VARIABLES if pods.env_var(container, name)]
-    for name in there or NO_PROXY_VARIABLES:
-        var = pods.env_var(container, name) or {"name": name}
-        if var.get("valueFrom"):
-            continue
-        hosts = var.get("value") or ""
-        listed = {host.strip() for host in hosts.split(",")}
-        if listed.isdisjoint({"*", endpoint.proxy_host}):
-            joined = f"{hosts},{endpoint.proxy_host}" if hosts else endpoint.proxy_host
-            yield {"name": name, "value": joined}
+    there = list(env)
+    wanted = [var["name"] for var in variables]
+    for at, name in enumerate(wanted[:first]):
+        if name in env and (there[at] != name or not set(wanted) <= env.keys()):
+            yield name
 
 
-def _has_proxy(container: Container) -> bool:
+def _has_proxy(env: _Env) -> bool:
     return any(
-        var["name"] in PROXY_VARIABLES and (var.get("value") or var.get("valueFrom"))
-        for var in pods.env(container)
+        env[name].get("value") or env[name].get("valueFrom")
+        for name in PROXY_VARIABLES
+        if name in env
     )
 
 
-def _unreachable_no_proxy(container: Container, endpoint: Endpoint) -> Iterator[Finding]:
-    if endpoint.proxy_host is None or not _has_proxy(container):
-        return
+def _no_proxy(env: _Env, host: str) -> Iterator[EnvVar]:
+    """Keep the proxy away from the daemon: docker-py sends it even requests to localhost."""
+    for name in [name for name in NO_PROXY_VARIABLES if name in env] or NO_PROXY_VARIABLES:
+        var = env.get(name) or {"name": name}
+        if var.get("valueFrom"):
+            continue
+        hosts = var.get("value") or ""
+        listed = {part.strip() for part in hosts.split(",")}
+        if listed.isdisjoint({"*", host}):
+            yield {"name": name, "value": f"{hosts},{host}" if hosts else host}
+
+
+def _unreachable_no_proxy(container: str, env: _Env, host: str) -> Iterator[Finding]:
     for name in NO_PROXY_VARIABLES:
-        var = pods.env_var(container, name)
-        if var is not None and var.get("valueFrom"):
-            yield Reason.NO_PROXY_VALUE_FROM.say(
-                container=container["name"], name=name, host=endpoint.proxy_host
-            )
+        if name in env and env[name].get("valueFrom"):
+            yield Reason.NO_PROXY_VALUE_FROM.say(container=container, name=name, host=host)
 
 
-def _replaced(container: Container, variables: Iterable[EnvVar]) -> Iterator[Finding]:
+def _replaced(container: str, env: _Env, variables: Iterable[EnvVar]) -> Iterator[Finding]:
     """Warn where a TLS setting of the user's gives way to ours."""
     for var in variables:
-        old = pods.env_var(container, var["name"])
-        if var["name"] not in {"DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"} or old is None:
+        name = var["name"]
+        if name not in _TLS_SETTINGS or name not in env:
             continue
-        was = "valueFrom" if old.get("valueFrom") else old.get("value") or ""
+        was = "valueFrom" if env[name].get("valueFrom") else env[name].get("value") or ""
         if was not in {"", var.get("value")}:
             yield Reason.VARIABLE_REPLACED.say(
-                container=container["name"], name=var["name"], old=was, new=var.get("value")
+                container=container, name=name, old=was, new=var.get("value")
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -43,9 +45,14 @@ class Client:
 
 def is_eligible(name: str, config: Config) -> bool:
     """Whether a container of this name may be a client: not dinp's own, no mesh proxy."""
-    return not names.is_own_container(name) and not any(
-        fnmatch.fnmatchcase(name, pattern) for pattern in config.infrastructure_containers
-    )
+    infrastructure = _any_of(config.infrastructure_containers)
+    return not names.is_own_container(name) and infrastructure.fullmatch(name) is None
+
+
+@functools.cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches what one of the shell patterns does; there is one set of them a process."""
+    return re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)")
 
 
 def clients(

@@ -109,8 +109,8 @@ def _volume_names(question: Question) -> Finding | None:
 def _mount_paths(question: Question) -> Finding | None:
     for container in pods.containers(question.pod):
         for mount in pods.mounts(container):
-            ours = names.is_own_volume(mount["name"])
-            if not ours and pods.is_within(pods.clean_path(mount["mountPath"]), names.DIRECTORY):
+            path = pods.clean_path(mount["mountPath"])
+            if pods.is_within(path, names.DIRECTORY) and not names.is_own_volume(mount["name"]):
                 return _taken("mount", mount["mountPath"], f"container {container['name']}")
     return None
 
@@ -123,6 +123,8 @@ def _dind_of_sidecar_mode(question: Question) -> Finding | None:
 
 def _share_paths(question: Question) -> Finding | None:
     shared = {share.path for share in question.settings.share}
+    if not shared:
+        return None
     for container in pods.containers(question.pod):
         for mount in pods.mounts(container):
             path = pods.clean_path(mount["mountPath"])

@@ -68,9 +68,9 @@ def own_daemons(pod: Pod, found: Sequence[NodeMount]) -> Iterator[OwnDaemon]:
 
 
 def _daemon_in(container: Container) -> str | None:
-    for name in _SWITCHES:
-        if pods.env_value(container, name).lower() in _TRUE:
-            return f"sets {name}"
+    for var in pods.env(container):
+        if var["name"] in _SWITCHES and (var.get("value") or "").lower() in _TRUE:
+            return f"sets {var['name']}"
     command, args = container.get("command") or [], container.get("args") or []
     if _is_dind_image(container):
         starts = _runs(command + args) if command else _entrypoint_runs(args)

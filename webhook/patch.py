@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 Operation = dict[str, Any]
@@ -39,30 +38,48 @@ def _diff_dict(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[
 
 def _diff_list(old: list[Any], new: list[Any], path: str) -> Iterator[Operation]:
     i = j = 0  # so far the list is new[:j] + old[i:]
-    ahead: Counter[str] | None = None  # keys of new[j:], counted when first needed
+    kept = _Kept(new)
     while i < len(old) or j < len(new):
         if i < len(old) and j < len(new) and _same_item(old[i], new[j]):
             yield from diff(old[i], new[j], f"{path}/{j}")
+            i, j = i + 1, j + 1
+        elif j == len(new) or (i < len(old) and old[i] not in kept):
+            yield {"op": "remove", "path": f"{path}/{j}"}
             i += 1
         else:
-            if ahead is None:
-                ahead = Counter(map(_key, new[j:]))
-            if i < len(old) and not ahead[_key(old[i])]:
-                yield {"op": "remove", "path": f"{path}/{j}"}
-                i += 1
-                continue
             yield {"op": "add", "path": f"{path}/{j}", "value": new[j]}
-        if ahead is not None:
-            ahead[_key(new[j])] -= 1
-        j += 1
+            j += 1
 
 
-def _key(item: Any) -> str:
+class _Kept:
+    """Whether an item of the old list is in the new one: a look-up, never a search.
+
+    Nearly all are there as the same object; only for the others keys are made. An item that
+    is passed already still counts, which costs an operation at most where items are doubled.
+    """
+
+    def __init__(self, new: list[Any]) -> None:
+        self._new = new
+        self._ids: set[int] | None = None
+        self._keys: set[Hashable] | None = None
+
+    def __contains__(self, item: Any) -> bool:
+        if self._ids is None:
+            self._ids = set(map(id, self._new))
+        if id(item) in self._ids:
+            return True
+        if self._keys is None:
+            self._keys = set(map(_key, self._new))
+        return _key(item) in self._keys
+
+
+def _key(item: Any) -> Hashable:
     """The same for two items of which `_same_item` is true: a look-up, not a search, finds one."""
     if isinstance(item, dict):
         for key in MERGE_KEYS:
             if key in item:
-                return json.dumps([key, item[key]], sort_keys=True)
+                value = item[key]
+                return key, value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return json.dumps(item, sort_keys=True)
 
 

@@ -59,7 +59,7 @@ def qos_changed(pod: Pod, daemon: Resources | None) -> Finding | None:
         return None
     before = list(pods.containers(pod))
     old = qos_class(before)
-    new = qos_class([*before, {"name": "", "resources": daemon}])
+    new = old if old == "Burstable" else qos_class([*before, {"name": "", "resources": daemon}])
     if old == new:
         return None
     keep = "; dinp.io/requests and dinp.io/limits with equal cpu and memory keep it"
@@ -78,9 +78,9 @@ def qos_class(containers: Iterable[Container]) -> QosClass:
         any_set = any_set or bool(requests or limits)
         complete = limits.keys() == {"cpu", "memory"}
         guaranteed = guaranteed and complete and {**limits, **requests} == limits
-    if guaranteed and any_set:
-        return "Guaranteed"
-    return "Burstable" if any_set else "BestEffort"
+        if any_set and not guaranteed:
+            return "Burstable"
+    return "Guaranteed" if any_set else "BestEffort"
 
 
 def _of(container: Container, field: Literal["requests", "limits"]) -> dict[str, Quantity]:
