@@ -13,10 +13,10 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORLD := $(subst $() ,$(comma),$(patsubst %,webhook/%.py,cli inject listening logs manifests metrics pod_templates serve server tls yamledit/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check corpus lock image clean
+.PHONY: help demo run test test-cluster apiserver check corpus lock image clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## serve on a loopback port, send it the Pods of manifests/examples, print what becomes of them
 	@$(BIN)/python -m tools.demo
@@ -40,6 +40,12 @@ else
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+test-cluster: $(STAMP) ## the tests against a real API server: root, Go and etcd; the first build takes minutes
+	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
+
+apiserver: $(STAMP) ## run a real API server with dinp registered, to try it by hand, until ^C
+	@exec $(BIN)/python -m tools.apiserver
 
 check: $(STAMP) ## ruff, formatting, import contracts, shellcheck, mypy: what CI runs before the tests
 	$(BIN)/ruff check

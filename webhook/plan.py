@@ -160,7 +160,8 @@ def _chosen(
         wanted = name in named if named is not None else clients_.is_eligible(name, config)
         if wanted and (not asked.migrate or name in seen.sockets):
             chosen.append(container)
-    if asked.migrate and named is not None and not chosen:
+    migrated_before = names.MODE_LABEL in pods.labels_of(pod)
+    if asked.migrate and named is not None and not chosen and not migrated_before:
         sockets = ", ".join(sorted(seen.sockets))
         return Reason.NO_SOCKET_NAMED.say(names=", ".join(named), sockets=sockets)
     if asked.explicit and not chosen:

@@ -67,12 +67,10 @@ class Container(TypedDict, total=False):
 
 class OwnerReference(TypedDict, total=False):
     kind: str
-    name: str
 
 
 class Metadata(TypedDict, total=False):
     name: str | None
-    generateName: str | None
     namespace: str | None
     labels: dict[str, str] | None
     annotations: dict[str, str] | None
@@ -91,10 +89,8 @@ class PodSpec(TypedDict, total=False):
     securityContext: PodSecurityContext | None
     hostNetwork: bool | None
     hostPID: bool | None
-    hostIPC: bool | None
     hostUsers: bool | None
     dnsPolicy: str | None
-    nodeName: str | None
     nodeSelector: dict[str, str] | None
     os: dict[str, str] | None
     priorityClassName: str | None
@@ -210,8 +206,13 @@ def with_env(container: Container, variables: Iterable[EnvVar]) -> Container:
         if replacement is var:
             new.append(var)
         elif replacement not in new:
-            new.append(var if var == replacement else replacement)
+            new.append(var if _given(var) == _given(replacement) else replacement)
     return container if _same(old, new) else {**container, "env": new}
+
+
+def _given(var: EnvVar) -> dict[str, Any]:
+    """Without an empty value, which the API server drops: on reinvocation it is absent."""
+    return {key: value for key, value in var.items() if value or key != "value"}
 
 
 def without_env(container: Container, names: Iterable[str]) -> Container:

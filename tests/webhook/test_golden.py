@@ -52,6 +52,20 @@ def test_second_pass_changes_nothing(case: Case) -> None:
     assert ("denied" if first.outcome == "denied" else "unchanged") == second.outcome
 
 
+def test_second_pass_on_what_the_api_server_stores(case: Case) -> None:
+    """Reinvocation sees the Pod without its empty values, and tells nothing that it did not."""
+    first = admission.inject(case.pod, case.rule, case.config)
+    second = admission.inject(_stored(first.pod), case.rule, case.config)
+    assert [] == second.operations
+
+
+def _stored(node: Any) -> Any:
+    """As the API server stores it: `omitempty` drops an empty value of a variable."""
+    if isinstance(node, dict):
+        return {key: _stored(value) for key, value in node.items() if (key, value) != ("value", "")}
+    return [_stored(item) for item in node] if isinstance(node, list) else node
+
+
 def test_result_is_a_valid_pod(case: Case) -> None:
     """The strict schema of Kubernetes accepts what comes out."""
     result = admission.inject(case.pod, case.rule, case.config)

@@ -1,0 +1,1 @@
+"""dinp behind a real kube-apiserver."""

@@ -1,0 +1,235 @@
+"""dinp in a cluster: manifests/base applied as it is, and `dinp serve` on its Service's address."""
+
+from __future__ import annotations
+
+import base64
+import re
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from certs import authority
+from certs.authority import KeyPair
+from tests.cluster.api import JSON_PATCH, Answer, Api, Cluster
+from tests.cluster.control_plane import USERS, user_token
+from tests.cluster.processes import StartError, wait_until
+from tools.serving import Serving, serving
+from webhook import rules
+
+BASE: Final = Path(__file__).parents[2] / "manifests" / "base"
+REGISTRATION: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+CONFIGURATION: Final = f"{REGISTRATION}/zz-dinp"
+SERVICE_NAME: Final = "dinp.dinp-system.svc"
+_DAY: Final = timedelta(days=1)
+_REVIEWS: Final = re.compile(r'^dinp_reviews_total\{.*rule="([^"]+)"\} ([0-9.]+)$', re.MULTILINE)
+
+# A namespace for each rule: name -> labels.
+RULE_NAMESPACES: Final[Mapping[str, Mapping[str, str]]] = {
+    "annotated": {},
+    "annotated-shared": {rules.SHARED_DAEMON: "allowed"},
+    "inject-sidecar": {rules.INJECT: "sidecar"},
+    "inject-sidecar-shared": {rules.INJECT: "sidecar", rules.SHARED_DAEMON: "allowed"},
+    "inject-daemonset": {rules.INJECT: "daemonset"},
+    "inject-service": {rules.INJECT: "service"},
+    "migrate-sidecar": {rules.MIGRATE: "sidecar"},
+    "migrate-sidecar-shared": {rules.MIGRATE: "sidecar", rules.SHARED_DAEMON: "allowed"},
+    "migrate-daemonset": {rules.MIGRATE: "daemonset"},
+    "migrate-service": {rules.MIGRATE: "service"},
+}
+
+# Made before the policy that refuses such typos now.
+OLDER_NAMESPACES: Final[Mapping[str, Mapping[str, str]]] = {
+    "typo-inject": {"dinp.io/inject": "sidcar"},
+    "typo-inject-beside-migrate": {"dinp.io/inject": "sidcar", "dinp.io/migrate": "sidecar"},
+    "typo-migrate": {"dinp.io/migrate": "Sidecar"},
+    "typo-shared": {"dinp.io/shared-daemon": "true"},
+    "typo-shared-inject": {"dinp.io/inject": "sidecar", "dinp.io/shared-daemon": "yes"},
+    "typo-everywhere": {
+        "dinp.io/inject": "false",
+        "dinp.io/migrate": "deamonset",
+        "dinp.io/shared-daemon": "Allowed",
+    },
+}
+
+
+class Installation:
+    """dinp as it runs in one cluster; everything that it starts ends with it."""
+
+    def __init__(self, cluster: Cluster, directory: Path) -> None:
+        self.cluster = cluster
+        self.api = Api(cluster)
+        self._directory = directory
+        self._ca = _issue_ca()
+        self._running = ExitStack()  # holds `dinp serve`
+        self._server: Serving | None = None
+        self._config: str | None = None
+        self._address = ""
+
+    def close(self) -> None:
+        """End the server and the connection."""
+        self._running.close()
+        self.api.close()
+
+    def install(self) -> None:
+        """Apply manifests/base unchanged, serve, fill in caBundle, wait until all of it works.
+
+        Raises:
+            StartError: a part did not.
+        """
+        done = self.cluster.kubectl("apply", "--kustomize", str(BASE))
+        if done.code:
+            raise StartError(f"kubectl apply --kustomize manifests/base: {done.err}")
+        service = self.api.must("GET", "/api/v1/namespaces/dinp-system/services/dinp")
+        self._address = service["spec"]["clusterIP"]
+        self.api.create_service_account("dinp-system", "default")
+        for name, labels in RULE_NAMESPACES.items():
+            self.api.must("POST", "/api/v1/namespaces", _namespace(name, labels))
+            self.api.create_service_account(name, "default")
+        self.serve()
+        self.register(self._ca)
+        wait_until(self._refuses_a_typo, "the policies on namespaces are in force")
+
+    def serve(self, config: str = "{}\n") -> None:
+        """Run `dinp serve` with this config file; one with another config file is ended first."""
+        if self._server is not None and config == self._config:
+            return
+        self.stop()
+        file = self._directory / "config.yaml"
+        file.write_text(config, encoding="utf-8")
+        certificate, key = self._write_leaf(self._ca)
+        self._server = self._running.enter_context(
+            serving(
+                *("--bind-address", self._address, "--secure-port", "443"),
+                *("--tls-cert-file", str(certificate), "--tls-private-key-file", str(key)),
+                *("--config", str(file)),
+            )
+        )
+        self._config = config
+
+    def stop(self) -> None:
+        """End `dinp serve`: from now on nobody answers."""
+        self._running.close()
+        self._server = self._config = None
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Be without a server for a while."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.serve()
+
+    @contextmanager
+    def wrong_ca(self) -> Iterator[None]:
+        """Be registered with the certificate of a CA that has not issued the server's."""
+        try:
+            self.register(_issue_ca(), works=False)
+            yield
+        finally:
+            self.register(self._ca)
+
+    def register(self, ca: KeyPair, *, works: bool = True) -> None:
+        """Fill in caBundle, as `dinp certs run` does, and wait until the API server goes by it."""
+        bundle = base64.b64encode(ca.certificate).decode()
+        operations = [
+            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}
+            for index in range(len(rules.RULES))
+        ]
+        self.api.must("PATCH", CONFIGURATION, operations, media_type=JSON_PATCH)  # type: ignore[arg-type]  # a JSON patch is a list
+        wait_until(lambda: works == self._works(), f"the API server calls dinp: {works}")
+
+    def _works(self) -> bool:
+        """Whether each of the ten entries is called and answers."""
+        pod = small_pod("sidecar")
+        answers = [self.api.create_pod(name, pod) for name in RULE_NAMESPACES]
+        return all(is_injected(answer) for answer in answers)
+
+    def _refuses_a_typo(self) -> bool:
+        labels = {rules.INJECT: "sidcar"}
+        path = "/api/v1/namespaces?dryRun=All"
+        return self.api.request("POST", path, _namespace("typo-probe", labels)).status == 422
+
+    def reviews(self) -> Counter[str]:
+        """How many reviews the server has answered, by the rule whose path was called."""
+        assert self._server is not None
+        url = f"http://{self._address}:{self._server.health_port}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text = answer.read().decode()
+        counted: Counter[str] = Counter()
+        for rule, value in _REVIEWS.findall(text):
+            counted[rule] += int(float(value))
+        return counted
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """What the server has logged."""
+        assert self._server is not None
+        return self._server.log_lines()
+
+    @property
+    def log(self) -> Path:
+        """The file that it logs to."""
+        assert self._server is not None
+        return self._server.directory / "log"
+
+    def user(self, name: str) -> Api:
+        """The API as one of USERS sees it; to be closed."""
+        assert name in USERS
+        return Api(self.cluster, user_token(self.cluster.token, name))
+
+    def _write_leaf(self, ca: KeyPair) -> tuple[Path, Path]:
+        pair = authority.issue_leaf(
+            ca,
+            "dinp",
+            names=(SERVICE_NAME,),
+            usage=authority.Usage.SERVER,
+            now=datetime.now(UTC),
+            lifetime=_DAY,
+        )
+        certificate, key = self._directory / "serving.crt", self._directory / "serving.key"
+        certificate.write_bytes(pair.certificate)
+        key.touch(mode=0o600)
+        key.write_bytes(pair.key)
+        return certificate, key
+
+
+@contextmanager
+def installed(cluster: Cluster, directory: Path) -> Iterator[Installation]:
+    """Install dinp in `cluster`; `directory` is for its files."""
+    with closing(Installation(cluster, directory)) as installation:
+        installation.install()
+        yield installation
+
+
+def _issue_ca() -> KeyPair:
+    return authority.issue_ca("dinp", now=datetime.now(UTC), lifetime=_DAY)
+
+
+def _namespace(name: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    metadata = {"name": name, "labels": dict(labels)}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def small_pod(inject: str | None = None, *, name: str = "small") -> dict[str, Any]:
+    """A Pod that asks by annotation, or does not."""
+    metadata: dict[str, Any] = {"name": name}
+    if inject is not None:
+        metadata["annotations"] = {rules.INJECT: inject}
+    container = {"name": "build", "image": "docker:29-cli", "command": ["sh", "-c", "docker info"]}
+    return {"metadata": metadata, "spec": {"restartPolicy": "Never", "containers": [container]}}
+
+
+def is_injected(answer: Answer) -> bool:
+    """Whether the Pod that came out has a daemon of dinp's."""
+    return answer.status == 201 and "dinp.io/mode" in answer.body["metadata"].get("labels", {})
+
+
+def yaml_of(config: Mapping[str, Any]) -> str:
+    """A config file."""
+    return yaml.safe_dump(dict(config))

@@ -1,0 +1,62 @@
+"""Processes that never outlive the test run."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+# Ends the process with its parent, even where that is SIGKILLed. In every Debian (util-linux).
+_WITH_PARENT: Final = ("setpriv", "--pdeathsig", "KILL")
+
+
+class StartError(Exception):
+    """A process did not come up: the message has the end of its log."""
+
+
+@contextmanager
+def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` with its output in the file `log`, and SIGKILL it at the end.
+
+    SIGKILL, because an API server with watchers takes a minute to end by SIGTERM.
+    """
+    prefix = _WITH_PARENT if shutil.which(_WITH_PARENT[0]) else ()
+    with log.open("wb") as output:
+        process = subprocess.Popen([*prefix, *command], stdout=output, stderr=output)  # noqa: S603 - our own command
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until(
+    ready: Callable[[], bool], what: str, *, seconds: float = 60, interval: float = 0.05
+) -> None:
+    """Ask again until it is so.
+
+    Raises:
+        StartError: it is not, after `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            raise StartError(f"not within {seconds:g} s: {what}")
+        time.sleep(interval)
+
+
+def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
+    """Ports that are free now, for programs that cannot choose one themselves."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind((address, 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

@@ -1,0 +1,138 @@
+"""The fuzzer: a short run finds nothing, and it would find what it is there to find."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fuzz import verdict
+from fuzz.bodies import Bodies
+from fuzz.verdict import Case, Problem, judge
+from tests.webhook import pods as build
+from tools import fuzz
+from tools.serving import admission_review
+from webhook import admission
+from webhook.admission import Outcome
+from webhook.config import Config
+from webhook.rules import Rule
+
+N = 2000
+
+
+def case_of(pod: Any) -> Case:
+    return Case(json.dumps(admission_review(pod)).encode(), "/pods/annotated", Config())
+
+
+ASKING = case_of(build.asking())
+
+
+def test_short_run(tmp_path: Path) -> None:
+    """`make fuzz N=2000` judges as many bodies, of which some are mutated, and finds nothing."""
+    command = [sys.executable, "-m", "tools.fuzz", str(N), "--folder", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=fuzz.ROOT)  # noqa: S603 - our own program
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"\n{N:,} bodies in " in result.stdout
+    assert "outcomes outside 200 and 400: 0" in result.stdout
+    assert [] == list(tmp_path.glob("*.case"))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 1000, 1_000_000])
+@pytest.mark.parametrize("guided", [False, True])
+def test_shares_add_up(count: int, guided: bool) -> None:
+    """No body is lost between the engines, and no two jobs of an engine have one seed."""
+    jobs = fuzz.share(count, 3, guided=guided)
+    assert count == sum(job.count for job in jobs)
+    assert len(jobs) == len({(job.engine, job.seed) for job in jobs})
+
+
+def test_bodies_are_repeatable_and_reach_every_outcome() -> None:
+    """A seed gives the same bodies again, and they are neither all refused nor all fine."""
+    first, second = Bodies(5), Bodies(5)
+    cases = [first.case() for _ in range(300)]
+    assert cases == [second.case() for _ in range(300)]
+    outcomes = {judge(case, twice=False)[0] for case in cases}
+    assert {"400", "denied", "mutated", "unchanged"} == outcomes
+
+
+def test_mutations_leave_the_originals_alone() -> None:
+    """Mutated reviews share their parts with the golden ones, which must not change."""
+    bodies = Bodies(6)
+    before = [bodies.encoded(review) for review in bodies.reviews]
+    for _ in range(300):
+        bodies.case()
+    assert before == [bodies.encoded(review) for review in bodies.reviews]
+
+
+def test_judges_as_the_server_answers() -> None:
+    """A Pod that asks is mutated, and rubbish is a 400: neither is a problem."""
+    assert ("mutated", None) == judge(ASKING, twice=True)
+    assert ("400", None) == judge(Case(b"{", "/pods/annotated", Config()), twice=True)
+
+
+def test_crash_is_found_made_small_and_replayed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An exception of any other kind leaves a file with the smallest body, which shows it again."""
+    real = admission.review
+
+    def review(body: bytes, rule: Rule, config: Config) -> Outcome:
+        if b"golang" in body:
+            raise KeyError(rule)
+        return real(body, rule, config)
+
+    monkeypatch.setattr(admission, "review", review)
+    outcome, problem = judge(ASKING, twice=False)
+    assert outcome == "500"
+    assert problem is not None
+    file = verdict.write(tmp_path, ASKING, problem)
+    assert b"golang" == verdict.from_file(file.read_bytes()).body
+    assert 1 == fuzz.replay(file)
+    assert "KeyError" in capsys.readouterr().out
+
+
+def test_endless_review_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that takes too much of the processor is a problem, not a run that hangs."""
+
+    def review(*_: object) -> Outcome:
+        while True:
+            time.sleep(0)
+
+    monkeypatch.setattr(admission, "review", review)
+    monkeypatch.setattr(verdict, "CPU_SECONDS", 0.05)
+    assert "slow" == judge(ASKING, twice=False)[0]
+
+
+@pytest.mark.parametrize(
+    ("pod", "kind"),
+    [
+        (build.asking("sidecar", build.container("second")), "second pass is mutated"),
+        (build.asking("service"), None),
+    ],
+)
+def test_second_pass_that_changes_something(
+    monkeypatch: pytest.MonkeyPatch, pod: Any, kind: str | None
+) -> None:
+    """A patch after which a second review has operations again is a problem; a denial is none."""
+    real = admission.patch.diff
+
+    def diff(old: Any, new: Any) -> Any:
+        again = {"op": "add", "path": "/metadata/labels/again", "value": "x"}
+        return [*real(old, new), again] if old is not new or "again" in str(old) else []
+
+    monkeypatch.setattr(admission.patch, "diff", diff)
+    problem: Problem | None = judge(case_of(pod), twice=True)[1]
+    assert kind == (problem and problem.kind)
+
+
+def test_dead_process_is_a_problem(tmp_path: Path) -> None:
+    """A worker that ends before its time fails the run."""
+    job = fuzz.Job("no such engine", 1, 0)
+    fuzz.run(job, tmp_path)
+    assert "ended with 1 before its time" in job.problems[0]
+    assert 1 == fuzz.print_report([job], 1.0, tmp_path)
