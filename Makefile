@@ -13,7 +13,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORLD := $(subst $() ,$(comma),$(patsubst %,webhook/%.py,cli inject listening logs manifests metrics pod_templates serve server tls yamledit/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-cluster apiserver check corpus lock image clean
+.PHONY: help demo run test test-cluster apiserver fuzz check corpus lock image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,13 @@ test-cluster: $(STAMP) ## the tests against a real API server: root, Go and etcd
 apiserver: $(STAMP) ## run a real API server with dinp registered, to try it by hand, until ^C
 	@exec $(BIN)/python -m tools.apiserver
 
+N ?= 100000
+fuzz: $(STAMP) ## send N=100000 odd bodies to review() in process; only 200 and 400 may come out
+	@$(BIN)/python -c 'import atheris' 2>/dev/null \
+	  || $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-fuzz.lock \
+	  || echo "No atheris for this Python: bytes are flipped instead."
+	@$(BIN)/python -m tools.fuzz $(N) $(ARGS)
+
 check: $(STAMP) ## ruff, formatting, import contracts, shellcheck, mypy: what CI runs before the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -63,6 +70,7 @@ lock: $(STAMP) ## write the locks for what pyproject.toml asks; newer versions b
 	$(COMPILE) $(ARGS) --group dev pyproject.toml -o requirements-dev.lock
 	$(COMPILE) $(ARGS) -c requirements-dev.lock pyproject.toml -o requirements.lock
 	$(COMPILE) $(ARGS) -c requirements-dev.lock --group build -o requirements-build.lock
+	$(COMPILE) $(ARGS) -c requirements-dev.lock --group fuzz -o requirements-fuzz.lock
 
 image: ## build the container image (IMAGE=dinp:dev); needs Docker
 	@command -v docker >/dev/null || { echo "make image needs the docker command, which is not here." >&2; exit 1; }

@@ -19,7 +19,7 @@ Quantity = str | int | float
 class EnvVar(TypedDict, total=False):
     name: Required[str]
     value: str | None
-    valueFrom: dict[str, Any] | None
+    valueFrom: dict[str, dict[str, Any] | None] | None
 
 
 class VolumeMount(TypedDict, total=False):

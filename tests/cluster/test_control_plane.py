@@ -13,6 +13,8 @@ from tests.cluster.assets import Assets, AssetsError
 from tests.cluster.control_plane import control_plane
 from tests.cluster.processes import StartError, running, wait_until
 
+pytestmark = pytest.mark.cluster
+
 
 def program(file: Path, script: str) -> Path:
     file.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")

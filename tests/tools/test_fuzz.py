@@ -13,7 +13,7 @@ import pytest
 
 from fuzz import verdict
 from fuzz.bodies import Bodies
-from fuzz.verdict import Case, Problem, judge
+from fuzz.verdict import Case, judge
 from tests.webhook import pods as build
 from tools import fuzz
 from tools.serving import admission_review
@@ -22,7 +22,7 @@ from webhook.admission import Outcome
 from webhook.config import Config
 from webhook.rules import Rule
 
-N = 2000
+N = 600
 
 
 def case_of(pod: Any) -> Case:
@@ -51,22 +51,15 @@ def test_shares_add_up(count: int, guided: bool) -> None:
     assert len(jobs) == len({(job.engine, job.seed) for job in jobs})
 
 
-def test_bodies_are_repeatable_and_reach_every_outcome() -> None:
-    """A seed gives the same bodies again, and they are neither all refused nor all fine."""
+def test_bodies() -> None:
+    """A seed gives the same bodies again, of every outcome, and leaves the originals alone."""
     first, second = Bodies(5), Bodies(5)
+    before = [first.encoded(review) for review in first.reviews]
     cases = [first.case() for _ in range(300)]
     assert cases == [second.case() for _ in range(300)]
+    assert before == [first.encoded(review) for review in first.reviews]
     outcomes = {judge(case, twice=False)[0] for case in cases}
-    assert {"400", "denied", "mutated", "unchanged"} == outcomes
-
-
-def test_mutations_leave_the_originals_alone() -> None:
-    """Mutated reviews share their parts with the golden ones, which must not change."""
-    bodies = Bodies(6)
-    before = [bodies.encoded(review) for review in bodies.reviews]
-    for _ in range(300):
-        bodies.case()
-    assert before == [bodies.encoded(review) for review in bodies.reviews]
+    assert {"400", "denied", "mutated", "unchanged"} <= outcomes
 
 
 def test_judges_as_the_server_answers() -> None:
@@ -108,26 +101,17 @@ def test_endless_review_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "slow" == judge(ASKING, twice=False)[0]
 
 
-@pytest.mark.parametrize(
-    ("pod", "kind"),
-    [
-        (build.asking("sidecar", build.container("second")), "second pass is mutated"),
-        (build.asking("service"), None),
-    ],
-)
-def test_second_pass_that_changes_something(
-    monkeypatch: pytest.MonkeyPatch, pod: Any, kind: str | None
-) -> None:
-    """A patch after which a second review has operations again is a problem; a denial is none."""
-    real = admission.patch.diff
+def test_second_pass_that_changes_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A patch after which a second review has operations again is a problem."""
 
-    def diff(old: Any, new: Any) -> Any:
-        again = {"op": "add", "path": "/metadata/labels/again", "value": "x"}
-        return [*real(old, new), again] if old is not new or "again" in str(old) else []
+    def mutate(pod: Any, _plan: object, _config: Config) -> Any:
+        labels = pod["metadata"].get("labels", {})
+        return {**pod, "metadata": {**pod["metadata"], "labels": {**labels, f"n{len(labels)}": ""}}}
 
-    monkeypatch.setattr(admission.patch, "diff", diff)
-    problem: Problem | None = judge(case_of(pod), twice=True)[1]
-    assert kind == (problem and problem.kind)
+    monkeypatch.setattr("webhook.admission.mutate", mutate)
+    problem = judge(ASKING, twice=True)[1]
+    assert problem is not None
+    assert problem.kind == "second pass is mutated"
 
 
 def test_dead_process_is_a_problem(tmp_path: Path) -> None:

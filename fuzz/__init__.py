@@ -1,0 +1,1 @@
+"""Fuzzing of `admission.review`: bodies, what must hold of their answers, and the engines."""
