@@ -25,6 +25,7 @@ WITHOUT_DINP = "kube-node-lease"
 # Case -> what the API server says of a Pod that it refuses for reasons of its own.
 REFUSED = {
     "invalid-containers-null": "spec.containers: Required value",
+    "invalid-field-ref": "cannot be handled as a Pod",
     "invalid-env-object": "cannot be handled as a Pod",
     "invalid-mount-without-path": "mountPath: Required value",
     "invalid-no-containers": "spec.containers: Required value",
