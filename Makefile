@@ -13,7 +13,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORLD := $(subst $() ,$(comma),$(patsubst %,webhook/%.py,cli inject listening logs manifests metrics pod_templates serve server tls yamledit/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-cluster apiserver fuzz check corpus lock image clean
+.PHONY: help demo run test test-cluster apiserver fuzz bench check corpus lock image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ fuzz: $(STAMP) ## send N=100000 odd bodies to review() in process; only 200 and 
 	  || $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-fuzz.lock \
 	  || echo "No atheris for this Python: bytes are flipped instead."
 	@$(BIN)/python -m tools.fuzz $(N) $(ARGS)
+
+bench: $(STAMP) ## how fast it is, next to the targets: five minutes; one part by ARGS="--only inprocess"
+	@$(BIN)/python -m bench $(ARGS)
 
 check: $(STAMP) ## ruff, formatting, import contracts, shellcheck, mypy: what CI runs before the tests
 	$(BIN)/ruff check
