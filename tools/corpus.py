@@ -154,7 +154,7 @@ def _problems(
             yield f"{row.name}: changed, though {row.expect}"
     if patched != admission.inject(pod, rules.RULES[path], Config()).pod:
         yield f"{row.name}: the patch differs from the plan"
-    if patched is not pod and is_valid(pod) and not is_valid(patched):
+    if patched is not pod and not is_valid(patched) and is_valid(pod):
         yield f"{row.name}: invalid"
     _, again = post_review(server, path, patched)
     if "patch" in again["response"]:
