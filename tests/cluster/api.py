@@ -41,6 +41,7 @@ class Answer:
 class Cluster:
     """Where an API server is, and who one is there."""
 
+    address: str
     port: int
     ca_file: Path
     token: str
@@ -79,7 +80,7 @@ class Api:
         self.cluster = cluster
         context = ssl.create_default_context(cafile=str(cluster.ca_file))
         self._connection = http.client.HTTPSConnection(
-            "127.0.0.1", cluster.port, timeout=60, context=context
+            cluster.address, cluster.port, timeout=60, context=context
         )
         self._headers = {"Authorization": f"Bearer {token or cluster.token}"}
 

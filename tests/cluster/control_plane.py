@@ -6,7 +6,7 @@ import json
 import random
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,21 +37,29 @@ _AUDIT_POLICY: Final = {
 
 
 @contextmanager
-def control_plane(assets: Assets, directory: Path) -> Iterator[Cluster]:
+def control_plane(
+    assets: Assets,
+    directory: Path,
+    address: str = "127.0.0.1",
+    flags: Mapping[str, object] | None = None,
+) -> Iterator[Cluster]:
     """Run both in `directory`, until the end of the `with`.
+
+    The API server is at `address`, etcd always on loopback. `flags` of kube-apiserver are
+    added to those below, or replace them.
 
     Raises:
         StartError: one of them did not come up.
     """
     client, peer, port = free_ports(3)
     etcd_url, peer_url = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
-    cluster = _write_files(assets, directory, port)
+    cluster = _write_files(assets, directory, address, port)
     etcd = [str(assets.etcd), "--unsafe-no-fsync", f"--data-dir={directory / 'etcd'}"]
     etcd += [f"--listen-client-urls={etcd_url}", f"--advertise-client-urls={etcd_url}"]
     etcd += [f"--listen-peer-urls={peer_url}", f"--initial-advertise-peer-urls={peer_url}"]
     etcd += [f"--initial-cluster=default={peer_url}"]
     log = directory / "kube-apiserver.log"
-    command = _api_server(assets, directory, etcd_url, port)
+    command = _api_server(assets, directory, etcd_url, cluster, flags or {})
     with running(etcd, directory / "etcd.log"), running(command, log) as process:
         with closing(Api(cluster)) as api:
             try:
@@ -80,12 +88,14 @@ def _end(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
 
 
-def _api_server(assets: Assets, directory: Path, etcd_url: str, port: int) -> list[str]:
-    flags = {
+def _api_server(
+    assets: Assets, directory: Path, etcd_url: str, cluster: Cluster, more: Mapping[str, object]
+) -> list[str]:
+    flags: dict[str, object] = {
         "etcd-servers": etcd_url,
-        "bind-address": "127.0.0.1",
-        "advertise-address": "127.0.0.1",
-        "secure-port": port,
+        "bind-address": cluster.address,
+        "advertise-address": cluster.address,
+        "secure-port": cluster.port,
         "tls-cert-file": directory / "tls.crt",
         "tls-private-key-file": directory / "tls.key",
         "token-auth-file": directory / "tokens.csv",
@@ -95,18 +105,19 @@ def _api_server(assets: Assets, directory: Path, etcd_url: str, port: int) -> li
         "service-account-key-file": directory / "service-accounts.key",
         "service-account-signing-key-file": directory / "service-accounts.key",
         # Services have loopback addresses, so whoever listens there is the Service: no kube-proxy.
-        "service-cluster-ip-range": _service_network(),
+        **({} if "service-cluster-ip-range" in more else _service_network()),
         "endpoint-reconciler-type": "none",
         "audit-policy-file": directory / "audit-policy.json",
         "audit-log-path": directory / "audit.log",
         "audit-log-mode": "blocking",  # an event is in the file before its answer is sent
         "enable-priority-and-fairness": "false",
         "profiling": "false",
+        **more,
     }
     return [str(assets.kube_apiserver), *(f"--{name}={value}" for name, value in flags.items())]
 
 
-def _service_network() -> str:
+def _service_network() -> dict[str, str]:
     """A loopback network on whose addresses nobody listens: runs may go on side by side."""
     for _ in range(20):
         prefix = f"127.{random.randint(64, 250)}.{random.randint(0, 250)}"  # noqa: S311 - no secret
@@ -120,17 +131,17 @@ def _service_network() -> str:
                 ) from error
             except OSError:
                 continue
-            return f"{prefix}.0/24"
+            return {"service-cluster-ip-range": f"{prefix}.0/24"}
     raise StartError("found no loopback network whose port 443 is free")
 
 
-def _write_files(assets: Assets, directory: Path, port: int) -> Cluster:
+def _write_files(assets: Assets, directory: Path, address: str, port: int) -> Cluster:
     now = datetime.now(UTC)
     ca = authority.issue_ca("test cluster", now=now, lifetime=_DAY)
     serving = authority.issue_leaf(
         ca,
         "kube-apiserver",
-        names=("127.0.0.1", "localhost", "kubernetes.default.svc"),
+        names=(address, "localhost", "kubernetes.default.svc"),
         usage=authority.Usage.SERVER,
         now=now,
         lifetime=_DAY,
@@ -145,9 +156,15 @@ def _write_files(assets: Assets, directory: Path, port: int) -> Cluster:
     _write_secret(directory / "tokens.csv", "\n".join(users).encode())
     (directory / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY), encoding="utf-8")
     kubeconfig = directory / "kubeconfig"
-    _write_secret(kubeconfig, json.dumps(_kubeconfig(directory, port, token)).encode())
+    _write_secret(kubeconfig, json.dumps(_kubeconfig(directory, address, port, token)).encode())
     return Cluster(
-        port, directory / "ca.crt", token, kubeconfig, assets.kubectl, directory / "audit.log"
+        address=address,
+        port=port,
+        ca_file=directory / "ca.crt",
+        token=token,
+        kubeconfig=kubeconfig,
+        kubectl_program=assets.kubectl,
+        audit_log=directory / "audit.log",
     )
 
 
@@ -169,7 +186,7 @@ def _service_account_key() -> bytes:
     )
 
 
-def _kubeconfig(directory: Path, port: int, token: str) -> dict[str, object]:
+def _kubeconfig(directory: Path, address: str, port: int, token: str) -> dict[str, object]:
     return {
         "apiVersion": "v1",
         "kind": "Config",
@@ -178,7 +195,7 @@ def _kubeconfig(directory: Path, port: int, token: str) -> dict[str, object]:
             {
                 "name": "dinp",
                 "cluster": {
-                    "server": f"https://127.0.0.1:{port}",
+                    "server": f"https://{address}:{port}",
                     "certificate-authority": str(directory / "ca.crt"),
                 },
             }
