@@ -93,7 +93,7 @@ def _stopwatch(body: bytes) -> dict[str, float]:
     times["decide"] = time.perf_counter()
     new = mutation.mutate(pod, decided, _CONFIG)  # type: ignore[arg-type]
     times["mutate"] = time.perf_counter()
-    operations = list(patch.diff(pod, new))
+    operations = patch.diff(pod, new)
     times["diff"] = time.perf_counter()
     injection = admission.Injection(new, operations, "mutated", "sidecar", decided.finding, ())
     admission._answer(request.uid, _RULE, injection)  # noqa: SLF001 - a stage

@@ -53,7 +53,7 @@ def measure(pod: dict[str, Any]) -> dict[str, float]:
         "problem": _micros(lambda: pods.problem(pod)),
         "decide": _micros(lambda: plan.decide(pod, _RULE, _CONFIG)),  # type: ignore[arg-type]
         "mutate": _micros(lambda: mutation.mutate(pod, decided, _CONFIG)),  # type: ignore[arg-type]
-        "diff": _micros(lambda: list(patch.diff(pod, new))),
+        "diff": _micros(lambda: patch.diff(pod, new)),
         "whole review": _micros(lambda: admission.review(body, _RULE, _CONFIG)),
     }
 

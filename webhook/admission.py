@@ -102,7 +102,7 @@ def inject(pod: dict[str, Any], rule: Rule, config: Config) -> Injection:
     valid = cast("Pod", pod)
     decided = plan.decide(valid, rule, config)
     new = mutate(valid, decided, config)
-    operations = list(patch.diff(valid, new))
+    operations = patch.diff(valid, new)
     finding = decided.finding
     if decided.action is Action.INJECT and not operations:
         finding = Reason.ALREADY_DONE.say()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from typing import Any
 
 Operation = dict[str, Any]
@@ -13,42 +13,61 @@ Operation = dict[str, Any]
 MERGE_KEYS = ("mountPath", "name")
 
 
-def diff(old: Any, new: Any, path: str = "") -> Iterator[Operation]:
-    """Yield the operations; what `old` and `new` share by identity costs nothing."""
+def diff(old: Any, new: Any, path: str = "") -> list[Operation]:
+    """The operations in order, below `path`; what both share by identity costs next to nothing."""
+    operations: list[Operation] = []
+    _diff(old, new, path, operations)
+    return operations
+
+
+# Into one list, as generators within generators hand every operation up through each level.
+def _diff(old: Any, new: Any, path: str, into: list[Operation]) -> None:
     if old is new:
         return
     if isinstance(old, dict) and isinstance(new, dict):
-        yield from _diff_dict(old, new, path)
+        _diff_dict(old, new, path, into)
     elif isinstance(old, list) and isinstance(new, list):
-        yield from _diff_list(old, new, path)
+        _diff_list(old, new, path, into)
     elif not _equal(old, new):
-        yield {"op": "replace", "path": path, "value": new}
+        into.append({"op": "replace", "path": path, "value": new})
 
 
-def _diff_dict(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[Operation]:
+def _diff_dict(old: dict[str, Any], new: dict[str, Any], path: str, into: list[Operation]) -> None:
     for key in old:
         if key not in new:
-            yield {"op": "remove", "path": f"{path}/{_escape(key)}"}
+            into.append({"op": "remove", "path": f"{path}/{_escape(key)}"})
     for key, value in new.items():
         if key not in old:
-            yield {"op": "add", "path": f"{path}/{_escape(key)}", "value": value}
+            into.append({"op": "add", "path": f"{path}/{_escape(key)}", "value": value})
         elif old[key] is not value:
-            yield from diff(old[key], value, f"{path}/{_escape(key)}")
+            _diff(old[key], value, f"{path}/{_escape(key)}", into)
 
 
-def _diff_list(old: list[Any], new: list[Any], path: str) -> Iterator[Operation]:
+def _diff_list(old: list[Any], new: list[Any], path: str, into: list[Operation]) -> None:
     i = j = 0  # so far the list is new[:j] + old[i:]
+    shared = _shared_end(old, new)
+    old_end, new_end = len(old) - shared, len(new) - shared
     kept = _Kept(new)
-    while i < len(old) or j < len(new):
-        if i < len(old) and j < len(new) and _same_item(old[i], new[j]):
-            yield from diff(old[i], new[j], f"{path}/{j}")
+    while i < old_end or j < new_end:
+        if i < old_end and j < new_end and _same_item(old[i], new[j]):
+            _diff(old[i], new[j], f"{path}/{j}", into)
             i, j = i + 1, j + 1
-        elif j == len(new) or (i < len(old) and old[i] not in kept):
-            yield {"op": "remove", "path": f"{path}/{j}"}
+        elif j == new_end or (i < old_end and old[i] not in kept):
+            into.append({"op": "remove", "path": f"{path}/{j}"})
             i += 1
         else:
-            yield {"op": "add", "path": f"{path}/{j}", "value": new[j]}
+            into.append({"op": "add", "path": f"{path}/{j}", "value": new[j]})
             j += 1
+
+
+def _shared_end(old: list[Any], new: list[Any]) -> int:
+    """How many items at the end are the same objects: all of them where items were put first."""
+    count = 0
+    for a, b in zip(reversed(old), reversed(new), strict=False):
+        if a is not b:
+            break
+        count += 1
+    return count
 
 
 class _Kept:
@@ -106,4 +125,5 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _escape(key: str) -> str:
+    """RFC 6901."""
     return key.replace("~", "~0").replace("/", "~1")

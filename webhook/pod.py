@@ -8,7 +8,7 @@ dict that shares every untouched part, or the very same object when nothing chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NotRequired, Required, TypedDict, cast
 
 import msgspec
@@ -199,8 +199,10 @@ def with_env(container: Container, variables: Iterable[EnvVar]) -> Container:
     """
     old = env(container)
     wanted = {var["name"]: var for var in variables}
-    there = {var["name"] for var in old}
+    there = [var["name"] for var in old if var["name"] in wanted]
     new = [var for name, var in wanted.items() if name not in there]
+    if not there:
+        return {**container, "env": [*new, *old]} if new else container
     for var in old:
         replacement = wanted.get(var["name"], var)
         if replacement is var:
@@ -215,8 +217,10 @@ def _given(var: EnvVar) -> dict[str, Any]:
     return {key: value for key, value in var.items() if value or key != "value"}
 
 
-def without_env(container: Container, names: Iterable[str]) -> Container:
+def without_env(container: Container, names: Collection[str]) -> Container:
     """Remove the variables called `names`."""
+    if not names:
+        return container
     old = env(container)
     new = [var for var in old if var["name"] not in names]
     return container if len(old) == len(new) else {**container, "env": new}

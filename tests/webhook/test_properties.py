@@ -294,7 +294,7 @@ def test_expansion_is_the_kubelets() -> None:
 @given(old=build.json_values, new=build.json_values)
 def test_diff_turns_one_document_into_the_other(old: Any, new: Any) -> None:
     """apply(diff(a, b), a) is b, its types included."""
-    operations = list(patch.diff(old, new))
+    operations = patch.diff(old, new)
     assert typed(new) == typed(jsonpatch.apply_patch(copy.deepcopy(old), operations))
 
 
@@ -305,7 +305,7 @@ def test_diff_of_related_documents(data: st.DataObject) -> None:
     old = data.draw(st.lists(build.json_values, max_size=6))
     kept = data.draw(st.lists(st.sampled_from(old), max_size=6)) if old else []
     new = [*kept, *data.draw(st.lists(build.json_values, max_size=2))]
-    operations = list(patch.diff(old, new))
+    operations = patch.diff(old, new)
     assert typed(new) == typed(jsonpatch.apply_patch(copy.deepcopy(old), operations))
 
 
@@ -313,8 +313,8 @@ def test_diff_of_related_documents(data: st.DataObject) -> None:
 @given(document=build.json_values)
 def test_diff_of_the_same_is_nothing(document: Any) -> None:
     """Equal documents need no operation, whether they are one object or two."""
-    assert [] == list(patch.diff(document, document))
-    assert [] == list(patch.diff(document, copy.deepcopy(document)))
+    assert [] == patch.diff(document, document)
+    assert [] == patch.diff(document, copy.deepcopy(document))
 
 
 # ---- review ----------------------------------------------------------------------------------

@@ -252,7 +252,7 @@ def test_any_change_is_right(text: str, wanted: Any) -> None:
     (root,) = yaml_parse.parse(text)
     old = yaml_nodes.value_of(root)
     plain = copy.deepcopy(_plain(old))
-    document: Any = jsonpatch.apply_patch(old, list(patch.diff(plain, wanted)), in_place=True)
+    document: Any = jsonpatch.apply_patch(old, patch.diff(plain, wanted), in_place=True)
     new = yaml_text.rewrite(text, [root], [document]).text
     assert yaml_nodes.same(wanted, yaml_nodes.value_of(yaml_parse.parse(new)[0]))
 
