@@ -21,7 +21,6 @@ import msgspec
 from tools import corpus
 from tools.serving import admission_review
 from webhook import admission, mutation, patch, plan
-from webhook import pod as pods
 from webhook.config import Config
 from webhook.rules import RULES
 
@@ -50,7 +49,6 @@ def measure(pod: dict[str, Any]) -> dict[str, float]:
         "bytes": len(body),
         "msgspec, untyped decode": _micros(lambda: msgspec.json.decode(body)),
         "decode and check": _micros(lambda: admission._decode(body)),  # noqa: SLF001 - a stage
-        "problem": _micros(lambda: pods.problem(pod)),
         "decide": _micros(lambda: plan.decide(pod, _RULE, _CONFIG)),  # type: ignore[arg-type]
         "mutate": _micros(lambda: mutation.mutate(pod, decided, _CONFIG)),  # type: ignore[arg-type]
         "diff": _micros(lambda: patch.diff(pod, new)),

@@ -5,7 +5,6 @@ python -m bench.with_jsonpatch serve …
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import jsonpatch
@@ -14,9 +13,10 @@ from webhook import patch
 from webhook.cli import main
 
 
-def _diff(old: Any, new: Any, path: str = "") -> Iterator[patch.Operation]:
+def _diff(old: Any, new: Any, path: str = "") -> list[patch.Operation]:
     del path
-    yield from jsonpatch.make_patch(old, new).patch
+    operations: list[patch.Operation] = jsonpatch.make_patch(old, new).patch
+    return operations
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """From the bytes of an AdmissionReview to the bytes of its answer (admission.k8s.io/v1).
 
 decode (checked; the Pod stays a dict) -> decide -> mutate -> diff -> answer.
+
+Only the slice of the Pod that pod.py describes is decoded. The patch comes out the same as for
+the whole Pod, because the edits move and copy nothing that the slice has not in full.
 """
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import msgspec
 
@@ -42,7 +45,10 @@ class GroupVersionKind(msgspec.Struct, frozen=True):
     kind: str
 
 
-class AdmissionRequest(msgspec.Struct, frozen=True, rename="camel"):
+Object = TypeVar("Object")
+
+
+class AdmissionRequest(msgspec.Struct, Generic[Object], frozen=True, rename="camel"):
     """The fields of an admission.k8s.io/v1 request that dinp reads."""
 
     uid: str
@@ -51,15 +57,15 @@ class AdmissionRequest(msgspec.Struct, frozen=True, rename="camel"):
     namespace: str = ""
     name: str = ""
     sub_resource: str = ""
-    object: dict[str, Any] | None = None
+    object: Object | None = None
 
 
-class AdmissionReview(msgspec.Struct, frozen=True, rename="camel"):
+class AdmissionReview(msgspec.Struct, Generic[Object], frozen=True, rename="camel"):
     """The envelope."""
 
     api_version: Literal["admission.k8s.io/v1"]
     kind: Literal["AdmissionReview"]
-    request: AdmissionRequest
+    request: AdmissionRequest[Object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,8 @@ class Outcome:
     operations: int
 
 
-_decoder = msgspec.json.Decoder(AdmissionReview)
+_decoder = msgspec.json.Decoder(AdmissionReview[Pod])
+_whatever_decoder = msgspec.json.Decoder(AdmissionReview[dict[str, Any]])
 _encoder = msgspec.json.Encoder()
 
 
@@ -99,15 +106,18 @@ def inject(pod: dict[str, Any], rule: Rule, config: Config) -> Injection:
     problem = pods.problem(pod)
     if problem is not None:
         return _unchanged(cast("Pod", pod), Reason.INVALID_POD.say(problem=problem))
-    valid = cast("Pod", pod)
-    decided = plan.decide(valid, rule, config)
-    new = mutate(valid, decided, config)
-    operations = patch.diff(valid, new)
+    return _inject(cast("Pod", pod), rule, config)
+
+
+def _inject(pod: Pod, rule: Rule, config: Config) -> Injection:
+    decided = plan.decide(pod, rule, config)
+    new = mutate(pod, decided, config)
+    operations = patch.diff(pod, new)
     finding = decided.finding
     if decided.action is Action.INJECT and not operations:
         finding = Reason.ALREADY_DONE.say()
     return Injection(
-        pod=new if operations else valid,
+        pod=new if operations else pod,
         operations=operations,
         outcome=_outcome(decided, operations),
         mode=None if decided.mode is None else decided.mode.value,
@@ -132,11 +142,13 @@ def review(body: bytes, rule: Rule, config: Config) -> Outcome:
     Raises:
         ReviewError: `body` is no AdmissionReview v1 of a v1 Pod; the message names the place.
     """
-    request, pod = _decode(body)
+    request, pod, problem = _decode(body)
     if request.operation != "CREATE" or request.sub_resource:
-        result = _unchanged(cast("Pod", pod), Reason.OTHER_OPERATION.say())
+        result = _unchanged(pod, Reason.OTHER_OPERATION.say())
+    elif problem is not None:
+        result = _unchanged(pod, Reason.INVALID_POD.say(problem=problem))
     else:
-        result = inject(pod, rule, config)
+        result = _inject(pod, rule, config)
     return Outcome(
         body=_answer(request.uid, rule, result),
         uid=request.uid,
@@ -151,30 +163,39 @@ def review(body: bytes, rule: Rule, config: Config) -> Outcome:
     )
 
 
-def _decode(body: bytes) -> tuple[AdmissionRequest, dict[str, Any]]:
+def _decode(body: bytes) -> tuple[AdmissionRequest[Any], Pod, str | None]:
+    """The request, its Pod, and what is wrong with that, as `pods.problem` says it.
+
+    A Pod that is not well formed is decoded once more, as whatever it is, for the log.
+    """
     try:
-        request = _decoder.decode(body).request
+        try:
+            request: AdmissionRequest[Any] = _decoder.decode(body).request
+            problem = pods.problem_of_valid
+        except msgspec.ValidationError:
+            request, problem = _whatever_decoder.decode(body).request, pods.problem
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ReviewError(f"not an AdmissionReview of admission.k8s.io/v1: {error}") from error
     kind = request.kind
     if (kind.group, kind.version, kind.kind) != ("", "v1", "Pod"):
         what = "/".join(part for part in (kind.group, kind.version, kind.kind) if part)
         raise ReviewError(f"expected v1/Pod, got {what} - at `$.request.kind`")
-    if request.object is None:
+    pod = request.object
+    if pod is None:
         raise ReviewError("expected a Pod, got null - at `$.request.object`")
-    if request.object.get("kind", "Pod") != "Pod" or request.object.get("apiVersion", "v1") != "v1":
+    if pod.get("kind", "Pod") != "Pod" or pod.get("apiVersion", "v1") != "v1":
         raise ReviewError("expected a v1 Pod - at `$.request.object.kind`")
-    return request, request.object
+    return request, pod, problem(pod)
 
 
-def _name(request: AdmissionRequest, pod: dict[str, Any]) -> str:
+def _name(request: AdmissionRequest[Any], pod: Pod) -> str:
     metadata = pod.get("metadata")
     if request.name or not isinstance(metadata, dict):
         return request.name
     return str(metadata.get("name") or f"{metadata.get('generateName') or ''}*")
 
 
-def _owner(pod: dict[str, Any]) -> str | None:
+def _owner(pod: Pod) -> str | None:
     metadata = pod.get("metadata")
     owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
     if not isinstance(owners, list) or not owners or not isinstance(owners[0], dict):

@@ -179,5 +179,14 @@ def _proxy(pod: Pod, config: Config) -> tuple[tuple[EnvVar, ...], tuple[Finding,
         if "$(" in (variable.get("value") or ""):
             warnings.append(Reason.PROXY_REFERENCE.say(name=name, container=container["name"]))
         else:
-            copied.append(variable)
+            copied.append(_copy(variable))
     return tuple(copied), tuple(warnings)
+
+
+def _copy(variable: EnvVar) -> EnvVar:
+    copied: EnvVar = {"name": variable["name"]}
+    if value_from := variable.get("valueFrom"):
+        copied["valueFrom"] = value_from
+    else:
+        copied["value"] = variable.get("value") or ""
+    return copied

@@ -33,9 +33,8 @@ def _diff(old: Any, new: Any, path: str, into: list[Operation]) -> None:
 
 
 def _diff_dict(old: dict[str, Any], new: dict[str, Any], path: str, into: list[Operation]) -> None:
-    for key in old:
-        if key not in new:
-            into.append({"op": "remove", "path": f"{path}/{_escape(key)}"})
+    gone = [key for key in old if key not in new]
+    into.extend({"op": "remove", "path": f"{path}/{_escape(key)}"} for key in gone)
     for key, value in new.items():
         if key not in old:
             into.append({"op": "add", "path": f"{path}/{_escape(key)}", "value": value})

@@ -9,7 +9,7 @@ dict that shares every untouched part, or the very same object when nothing chan
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NotRequired, Required, TypedDict, cast
+from typing import Any, Final, Literal, NotRequired, Required, TypedDict, cast
 
 import msgspec
 
@@ -48,6 +48,7 @@ class Volume(TypedDict, total=False):
 class Resources(TypedDict, total=False):
     requests: dict[str, Quantity] | None
     limits: dict[str, Quantity] | None
+    claims: list[dict[str, Any]] | None
 
 
 class Container(TypedDict, total=False):
@@ -67,10 +68,12 @@ class Container(TypedDict, total=False):
 
 class OwnerReference(TypedDict, total=False):
     kind: str
+    name: str
 
 
 class Metadata(TypedDict, total=False):
     name: str | None
+    generateName: str | None
     namespace: str | None
     labels: dict[str, str] | None
     annotations: dict[str, str] | None
@@ -101,6 +104,8 @@ class PodSpec(TypedDict, total=False):
 
 
 class Pod(TypedDict):
+    apiVersion: NotRequired[str]
+    kind: NotRequired[str]
     metadata: NotRequired[Metadata | None]
     spec: PodSpec
 
@@ -115,9 +120,14 @@ def problem(pod: Mapping[str, Any]) -> str | None:
         msgspec.convert(pod, Pod)
     except msgspec.ValidationError as error:
         return str(error)
-    if not pod["spec"]["containers"]:
-        return "Object has no containers - at `$.spec.containers`"
-    return None
+    return problem_of_valid(pod)
+
+
+def problem_of_valid(pod: Mapping[str, Any]) -> str | None:
+    """The same for a Pod that has been decoded as one: what types do not say."""
+    return (
+        None if pod["spec"]["containers"] else "Object has no containers - at `$.spec.containers`"
+    )
 
 
 def annotations_of(pod: Pod) -> Mapping[str, str]:
@@ -204,17 +214,28 @@ def with_env(container: Container, variables: Iterable[EnvVar]) -> Container:
     if not there:
         return {**container, "env": [*new, *old]} if new else container
     for var in old:
-        replacement = wanted.get(var["name"], var)
-        if replacement is var:
-            new.append(var)
-        elif replacement not in new:
-            new.append(var if _given(var) == _given(replacement) else replacement)
+        replacement = wanted.get(var["name"])
+        edited = var if replacement is None else _replaced(var, replacement)
+        if replacement is None or edited not in new:
+            new.append(edited)
     return container if _same(old, new) else {**container, "env": new}
 
 
-def _given(var: EnvVar) -> dict[str, Any]:
-    """Without an empty value, which the API server drops: on reinvocation it is absent."""
-    return {key: value for key, value in var.items() if value or key != "value"}
+def _replaced(var: EnvVar, replacement: EnvVar) -> EnvVar:
+    """`var` with the value of `replacement`; the same object where it has it.
+
+    An empty value is none: the API server drops it, so on reinvocation it is absent.
+    """
+    if (var.get("value") or "", var.get("valueFrom")) == (
+        replacement.get("value") or "",
+        replacement.get("valueFrom"),
+    ):
+        return var
+    kept = {key: value for key, value in var.items() if key not in _VALUE_FIELDS}
+    return cast("EnvVar", {**kept, **replacement})
+
+
+_VALUE_FIELDS: Final = frozenset({"value", "valueFrom"})
 
 
 def without_env(container: Container, names: Collection[str]) -> Container:

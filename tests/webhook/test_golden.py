@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import jsonpatch
 import kubernetes_validate
+import msgspec
 import pytest
 
 from tests import golden_cases
 from tests.golden_cases import Case
+from tools.serving import admission_review
 from webhook import admission
 
 CASES = golden_cases.all_cases()
@@ -42,6 +45,34 @@ def test_operations_are_rfc_6902(case: Case) -> None:
     """An independent implementation of RFC 6902 comes to the same Pod."""
     result = admission.inject(case.pod, case.rule, case.config)
     assert result.pod == jsonpatch.apply_patch(case.pod, result.operations)
+
+
+def test_review_comes_to_the_same_pod(case: Case) -> None:
+    """A review decodes a part of the Pod only: its patch is still that of the whole Pod.
+
+    Every object of the Pod has a field that dinp does not know, as of a Kubernetes to come.
+    """
+    pod = _strewn(case.pod)
+    whole = admission.inject(pod, case.rule, case.config)
+    outcome = admission.review(msgspec.json.encode(admission_review(pod)), case.rule, case.config)
+    response = msgspec.json.decode(outcome.body)["response"]
+    operations = msgspec.json.decode(base64.b64decode(response.get("patch", "")) or b"[]")
+    assert whole.pod == jsonpatch.apply_patch(pod, operations)
+    assert whole.outcome == outcome.outcome
+
+
+def _strewn(value: Any, path: str = "") -> Any:
+    """With a field more in every object, but for maps, whose keys are data."""
+    if isinstance(value, list):
+        return [_strewn(item, path) for item in value]
+    if not isinstance(value, dict):
+        return value
+    more = {} if path in _EXCEPT else {"fieldOf2029": {"name": "kept"}}
+    return {**{key: _strewn(item, key) for key, item in value.items()}, **more}
+
+
+# And resources, which some containers of dinp's copy, as far as they are known.
+_EXCEPT = {"labels", "annotations", "requests", "limits", "nodeSelector", "resources"}
 
 
 def test_second_pass_changes_nothing(case: Case) -> None:
