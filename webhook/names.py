@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 STATUS: Final = "dinp.io/status"
 MODE_LABEL: Final = "dinp.io/mode"
 
+_PREFIX: Final = "dinp-"  # of all containers and volumes
+
 # Containers.
 DIND: Final = "dinp-dind"
 CLI_CONTAINER: Final = "dinp-cli"
 SEED_PREFIX: Final = "dinp-seed-"
-_OWN_CONTAINERS: Final = re.compile(rf"{DIND}|{CLI_CONTAINER}|{SEED_PREFIX}[0-9]+")
 
 # Volumes.
 RUN: Final = "dinp-run"  # the directory of the daemon's socket
@@ -35,9 +35,12 @@ DAEMON_CONFIG_PATH: Final = "/dinp-config"
 
 def is_own_volume(name: str) -> bool:
     """Whether a volume of this name is dinp's."""
-    return name in VOLUMES or name.startswith(SHARE_PREFIX)
+    return name.startswith(_PREFIX) and (name in VOLUMES or name.startswith(SHARE_PREFIX))
 
 
 def is_own_container(name: str) -> bool:
     """Whether a container of this name is dinp's."""
-    return _OWN_CONTAINERS.fullmatch(name) is not None
+    if not name.startswith(_PREFIX):
+        return False
+    number = name.removeprefix(SEED_PREFIX)
+    return name in {DIND, CLI_CONTAINER} or (number != name and number.isdecimal())

@@ -109,8 +109,9 @@ def _volume_names(question: Question) -> Finding | None:
 def _mount_paths(question: Question) -> Finding | None:
     for container in pods.containers(question.pod):
         for mount in pods.mounts(container):
-            path = pods.clean_path(mount["mountPath"])
-            if pods.is_within(path, names.DIRECTORY) and not names.is_own_volume(mount["name"]):
+            if names.is_own_volume(mount["name"]):
+                continue
+            if pods.is_within(pods.clean_path(mount["mountPath"]), names.DIRECTORY):
                 return _taken("mount", mount["mountPath"], f"container {container['name']}")
     return None
 

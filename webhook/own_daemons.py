@@ -72,7 +72,7 @@ def _daemon_in(container: Container) -> str | None:
         if var["name"] in _SWITCHES and (var.get("value") or "").lower() in _TRUE:
             return f"sets {var['name']}"
     command, args = container.get("command") or [], container.get("args") or []
-    if _is_dind_image(container):
+    if "dind" in (container.get("image") or "").lower() and _is_dind_image(container):
         starts = _runs(command + args) if command else _entrypoint_runs(args)
         return f"runs image {container.get('image')}" if starts else None
     return "runs dockerd" if _runs(command + args) else None
@@ -102,7 +102,7 @@ def _runs(argv: list[str]) -> bool:
     for at, word in enumerate(argv):
         program = word.rpartition("/")[2]
         if program in _SHELLS:
-            return any(_IN_SHELL.search(text) for text in argv[at + 1 :])
+            return any("dockerd" in text and _IN_SHELL.search(text) for text in argv[at + 1 :])
         if program == "dockerd-entrypoint.sh":
             if at + 1 == len(argv) or argv[at + 1].startswith("-"):
                 return True

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable
-from typing import Any
+from itertools import takewhile
+from operator import is_
+from typing import Any, Final
 
 Operation = dict[str, Any]
 
 # What names an item of a Kubernetes list, in order of preference: volumeMounts
 # share their volume's name, so only mountPath tells two of them apart.
-MERGE_KEYS = ("mountPath", "name")
+MERGE_KEYS: Final = ("mountPath", "name")
+_ABSENT: Final = object()
 
 
 def diff(old: Any, new: Any, path: str = "") -> list[Operation]:
@@ -33,13 +36,15 @@ def _diff(old: Any, new: Any, path: str, into: list[Operation]) -> None:
 
 
 def _diff_dict(old: dict[str, Any], new: dict[str, Any], path: str, into: list[Operation]) -> None:
-    gone = [key for key in old if key not in new]
-    into.extend({"op": "remove", "path": f"{path}/{_escape(key)}"} for key in gone)
+    if not old.keys() <= new.keys():
+        gone = [key for key in old if key not in new]
+        into.extend({"op": "remove", "path": f"{path}/{_escape(key)}"} for key in gone)
     for key, value in new.items():
-        if key not in old:
+        was = old.get(key, _ABSENT)
+        if was is _ABSENT:
             into.append({"op": "add", "path": f"{path}/{_escape(key)}", "value": value})
-        elif old[key] is not value:
-            _diff(old[key], value, f"{path}/{_escape(key)}", into)
+        elif was is not value:
+            _diff(was, value, f"{path}/{_escape(key)}", into)
 
 
 def _diff_list(old: list[Any], new: list[Any], path: str, into: list[Operation]) -> None:
@@ -61,12 +66,7 @@ def _diff_list(old: list[Any], new: list[Any], path: str, into: list[Operation])
 
 def _shared_end(old: list[Any], new: list[Any]) -> int:
     """How many items at the end are the same objects: all of them where items were put first."""
-    count = 0
-    for a, b in zip(reversed(old), reversed(new), strict=False):
-        if a is not b:
-            break
-        count += 1
-    return count
+    return sum(1 for _ in takewhile(bool, map(is_, reversed(old), reversed(new))))
 
 
 class _Kept:
@@ -125,4 +125,4 @@ def _equal(a: Any, b: Any) -> bool:
 
 def _escape(key: str) -> str:
     """RFC 6901."""
-    return key.replace("~", "~0").replace("/", "~1")
+    return key.replace("~", "~0").replace("/", "~1") if "~" in key or "/" in key else key

@@ -10,14 +10,16 @@ beside the old one, which goes on being served; a client CA can be added, never 
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+# OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python has no name for.
+_NO_CHECK_TIME: Final = 0x200000
+# What the two ends of a TLS 1.3 handshake need at most, taking turns.
+_HANDSHAKE_TURNS: Final = 4
 
 _Signature = tuple[tuple[int, int, int, int, int] | None, ...]
 
@@ -127,11 +129,13 @@ def _file_signature(path: Path) -> tuple[int, int, int, int, int] | None:
 def _load(files: Files, now: datetime) -> _Loaded:
     resolved = _resolve(files)
     chain = _certificates(files.certificate, resolved.certificate)
-    _check_key(files, resolved, chain[0])
     context = _context(files, resolved)
-    loaded = _Loaded(context, chain[0].not_valid_before_utc, chain[0].not_valid_after_utc)
+    loaded = _Loaded(context, *_validity(files, context, chain))
     if now >= loaded.not_after:
         raise CertificateError(f"{files.certificate}: {loaded.problem(now)}")
+    if files.client_ca is not None and resolved.client_ca is not None:
+        context.load_verify_locations(cadata=_certificates(files.client_ca, resolved.client_ca))
+        context.verify_mode = ssl.CERT_REQUIRED
     return loaded
 
 
@@ -162,37 +166,58 @@ def _context(files: Files, resolved: Files) -> ssl.SSLContext:
     # A resumed session would show neither a new certificate nor a client CA taken away.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
+
+    def password() -> str:
+        # Without one OpenSSL would ask the terminal.
+        raise CertificateError(f"{files.key}: the key is encrypted")
+
+    _read(files.key, resolved.key)  # its absence is told here: OpenSSL does not say which file
     try:
-        # Without a password OpenSSL would ask the terminal for that of an encrypted key.
-        context.load_cert_chain(resolved.certificate, resolved.key, password="")
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise CertificateError(f"{files.certificate}: {_cause(error)}") from error
-    if files.client_ca is not None and resolved.client_ca is not None:
-        trusted = _certificates(files.client_ca, resolved.client_ca)
-        context.load_verify_locations(
-            cadata=b"".join(ca.public_bytes(Encoding.DER) for ca in trusted)
-        )
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(resolved.certificate, resolved.key, password)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            what = f"key of another certificate than {files.certificate}"
+        else:
+            what = f"not a PEM private key ({_cause(error)})"
+        raise CertificateError(f"{files.key}: {what}") from error
     return context
 
 
-def _certificates(shown: Path, path: Path) -> list[x509.Certificate]:
+def _validity(files: Files, context: ssl.SSLContext, chain: str) -> tuple[datetime, datetime]:
+    """From when and until when the certificate is valid, by a handshake with it in memory.
+
+    That also shows that it can serve. Reading it with the cryptography package would keep
+    10 MiB more resident.
+    """
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+    client.load_verify_locations(cadata=chain)
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    peer = client.wrap_bio(to_client, to_server)
+    ends = (peer, context.wrap_bio(to_server, to_client, server_side=True))
     try:
-        return x509.load_pem_x509_certificates(_read(shown, path))
-    except ValueError as error:
+        for turn in range(_HANDSHAKE_TURNS):
+            with suppress(ssl.SSLWantReadError):
+                ends[turn % 2].do_handshake()
+    except ssl.SSLError as error:
+        raise CertificateError(f"{files.certificate}: cannot serve: {_cause(error)}") from error
+    found = peer.getpeercert() or {}
+    return _time(found["notBefore"]), _time(found["notAfter"])
+
+
+def _time(text: object) -> datetime:
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(text)), UTC)
+
+
+def _certificates(shown: Path, path: Path) -> str:
+    """The PEM text of a file, every certificate of which can be read."""
+    try:
+        text = _read(shown, path).decode("ascii")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ValueError, ssl.SSLError) as error:
         raise CertificateError(f"{shown}: not a PEM certificate") from error
-
-
-def _check_key(files: Files, resolved: Files, leaf: x509.Certificate) -> None:
-    text = _read(files.key, resolved.key)
-    try:
-        key = load_pem_private_key(text, password=None)
-    except TypeError as error:
-        raise CertificateError(f"{files.key}: the key is encrypted") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise CertificateError(f"{files.key}: not a PEM private key") from error
-    if key.public_key() != leaf.public_key():
-        raise CertificateError(f"{files.key}: key of another certificate than {files.certificate}")
+    return text
 
 
 def _read(shown: Path, path: Path) -> bytes:
@@ -202,7 +227,7 @@ def _read(shown: Path, path: Path) -> bytes:
         raise CertificateError(f"{shown}: {_cause(error)}") from error
 
 
-def _cause(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
+def _cause(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):  # an OSError, too
         return error.reason or str(error)
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return error.strerror or str(error)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import gzip
 import io
 import json
 import socket
+import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -22,13 +26,14 @@ from certs.authority import Usage
 from tests.conftest import DAY, Authority, StartServer, write
 from tools.serving import admission_review
 from webhook import listening
+from webhook.admission import review
 from webhook.config import Config
 from webhook.listening import ListenError
 from webhook.rules import RULES
 from webhook.server import MAX_BODY, Server, Settings
 from webhook.tls import Files, ServingCertificate
 
-POD = {
+POD: dict[str, Any] = {
     "metadata": {"name": "build", "namespace": "ci", "annotations": {"dinp.io/inject": "sidecar"}},
     "spec": {"containers": [{"name": "build", "image": "docker:29-cli"}]},
 }
@@ -202,6 +207,75 @@ async def test_log_line(start_server: StartServer, ca: Authority) -> None:
     assert (line["event"], line["namespace"], line["name"]) == ("review", "ci", "build")
     assert (line["rule"], line["outcome"], line["reason"]) == ("annotated", "mutated", "injected")
     assert "docker:29-cli" not in str(line)
+
+
+AUDITED = """
+import json, sys
+from tests import golden_cases
+from tools.serving import admission_review
+from webhook import admission
+
+def watch(event, _):
+    if watching and event != "builtins.id":
+        events.add(event)
+
+cases = list(golden_cases.all_cases())
+bodies = [json.dumps(admission_review(case.pod)).encode() for case in cases]
+events, watching = set(), False
+sys.addaudithook(watch)
+for watching in (False, True):  # what is loaded at the first use is loaded then
+    for case, body in zip(cases, bodies, strict=True):
+        admission.review(body, case.rule, case.config)
+watching = False
+print(len(bodies), sorted(events))
+"""
+
+
+def test_a_review_reaches_nothing() -> None:
+    """Whatever a Pod says, its review opens no file or connection, and runs and compiles nothing."""
+    # In a process of its own, as an audit hook cannot be taken out again.
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", AUDITED],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    reviews, events = done.stdout.split(maxsplit=1)
+
+    assert done.returncode == 0, done.stderr
+    assert int(reviews) > 100
+    assert events == "[]\n"
+
+
+def calls_for(variables: int, managed: int = 0) -> int:
+    """How many calls of functions one review takes, of a Pod with so many of each."""
+    env = [{"name": f"V{number}", "value": "x"} for number in range(variables)]
+    pod = copy.deepcopy(POD)
+    pod["metadata"]["managedFields"] = [{"manager": "x", "fieldsV1": {}}] * managed
+    pod["spec"]["containers"][0]["env"] = env
+    body = json.dumps(admission_review(pod)).encode()
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        outcome = review(body, RULES[PATH], Config())
+    finally:
+        sys.setprofile(None)
+    assert outcome.outcome == "mutated"
+    return calls
+
+
+def test_work_grows_with_the_pod() -> None:
+    """Four times the variables are at most four times the work, and managedFields are none."""
+    calls_for(10)  # what is loaded at the first use is loaded
+    few = calls_for(500)
+    assert calls_for(2000) <= 4 * few
+    assert calls_for(500, managed=20_000) < few + 100
 
 
 # ---- what it refuses -----------------------------------------------------------------------
@@ -636,6 +710,34 @@ async def test_health(start_server: StartServer) -> None:
     assert await health(server, "/readyz") == (200, "ok\n")
     assert (await health(server, "/metrics"))[0] == 200
     assert (await health(server, "/pods/annotated"))[0] == 404
+
+
+async def test_not_ready_before_it_serves(
+    files: Files, ca: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing says that it is ready until its reviews are served by TLS, however long that takes."""
+    certificate = ServingCertificate(files, now=datetime.now(UTC))
+    server = Server(Config(), certificate, Settings("127.0.0.1", secure_port=0, health_port=0))
+    opening, may_open, open_ = asyncio.Event(), asyncio.Event(), server._secure.open
+
+    async def open_late(context: ssl.SSLContext) -> None:
+        opening.set()
+        await may_open.wait()
+        await open_(context)
+
+    monkeypatch.setattr(server._secure, "open", open_late)
+    starting = asyncio.create_task(server.start())
+    try:
+        await opening.wait()
+        with pytest.raises((aiohttp.ClientConnectorError, TimeoutError)):
+            await asyncio.wait_for(health(server, "/readyz"), 0.5)
+        may_open.set()
+        await starting
+        assert (await health(server, "/readyz"))[0] == 200
+        assert (await ask(server, ca))[0] == 200
+    finally:
+        starting.cancel()
+        await server.close()
 
 
 @pytest.mark.parametrize(("days", "why"), [(-2, "not valid before"), (2, "expired on")])

@@ -167,6 +167,7 @@ def test_unchanged_files_are_not_loaded(files: Files) -> None:
         ("expired", "{crt}: expired on "),
         ("certificate is cut short", "{crt}: not a PEM certificate"),
         ("chain is cut short", "{crt}: "),  # in OpenSSL's words
+        ("for clients", "{crt}: cannot serve: "),
     ],
 )
 async def test_bad_pair(
@@ -202,6 +203,7 @@ DAMAGES: dict[str, Callable[[Path, Path, Authority], object]] = {
     "key is text": lambda _crt, key, _ca: key.write_text("tls.key\n"),
     "key is encrypted": lambda _crt, key, _ca: key.write_bytes(encrypted(key.read_bytes())),
     "key of another": lambda _crt, key, ca: key.write_bytes(ca.issue().key),
+    "for clients": lambda crt, _key, ca: write(crt.parent, ca.issue(Usage.CLIENT)),
     "expired": lambda crt, _key, ca: write(crt.parent, ca.issue(now=ca.now - 2 * DAY)),
 }
 
