@@ -12,6 +12,7 @@ from webhook import (
     names,
     obstacles,
     resources,
+    service_account,
     share,
     shared_daemon,
     sidecar,
@@ -62,6 +63,8 @@ def _shared(pod: Pod, clients: Sequence[Client], config: Config) -> Daemon:
     used = {mount["name"] for client in clients for mount in _new_mounts(client)}
     cli = shared_daemon.cli_container(config, bind_mounts.default_container(pod))
     uses_socket = any(client.uses_socket for client in clients)
+    if names.CLI in used:
+        used.update(mount["name"] for mount in pods.mounts(cli))
     return Daemon(
         volumes=tuple(shared_daemon.volumes(used, config)),
         known_volumes=tuple(shared_daemon.volumes(names.VOLUMES, config)),
@@ -106,15 +109,21 @@ def _sidecar(
         _kept(pod, seed)
         for seed in share.seed_containers(settings.share, _seed_source(pod, containers))
     ]
-    volumes = (*sidecar.volumes(settings), *share.volumes(settings.share))
+    known = (*sidecar.volumes(settings), *share.volumes(settings.share))
     return Daemon(
-        volumes=volumes,
-        known_volumes=volumes,
+        volumes=tuple(_used_volumes(known, dind)),
+        known_volumes=known,
         init_containers=(sidecar.with_links(dind, _links(containers, clients, mirrored)), *seeds),
         supplemental_group=_group(pod, settings, config, clients),
         mirrored=mirrored,
         warnings=warnings,
     )
+
+
+def _used_volumes(known: Iterable[Volume], dind: Container) -> Iterator[Volume]:
+    """All but what is in the place of a token: a dinp-dind of an earlier version has the token."""
+    has_none = any(mount["name"] == names.NO_TOKEN for mount in pods.mounts(dind))
+    return (volume for volume in known if has_none or volume is not service_account.VOLUME)
 
 
 def _kept(pod: Pod, wanted: Container) -> Container:

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from webhook import __version__, names
+from webhook import __version__, names, pod_edits
 from webhook import pod as pods
 from webhook.clients import Client
 from webhook.config import Config
@@ -32,7 +32,7 @@ def mutate(pod: Pod, plan: Plan, config: Config) -> Pod:
         return pod
     spec = _spec(pod["spec"], plan.clients, plan.daemon, config)
     changed: Pod = pod if spec is pod["spec"] else {**pod, "spec": spec}
-    changed = pods.with_metadata(changed, "labels", names.MODE_LABEL, plan.mode.value)
+    changed = pod_edits.with_metadata(changed, "labels", names.MODE_LABEL, plan.mode.value)
     changed = _with_evictable_volumes(changed, plan.daemon)
     return pod if changed is pod else _with_status(changed, plan, _done(pod, changed, plan))
 
@@ -49,14 +49,14 @@ def _spec(spec: PodSpec, clients: Iterable[Client], daemon: Daemon, config: Conf
         for client in by_name.values()
         for replacement in client.replacements
     }
-    new = pods.map_containers(spec, edit)
-    new = pods.without_unused_volumes(new, replaced)
-    new = pods.with_volumes(new, daemon.volumes)
-    new = pods.with_init_containers(new, daemon.init_containers)
+    new = pod_edits.map_containers(spec, edit)
+    new = pod_edits.without_unused_volumes(new, replaced)
+    new = pod_edits.with_volumes(new, daemon.volumes)
+    new = pod_edits.with_init_containers(new, daemon.init_containers)
     if daemon.supplemental_group is not None:
-        new = pods.with_supplemental_group(new, daemon.supplemental_group)
+        new = pod_edits.with_supplemental_group(new, daemon.supplemental_group)
     if config.sidecar.image_pull_secret and daemon.init_containers:
-        new = pods.with_image_pull_secret(new, config.sidecar.image_pull_secret)
+        new = pod_edits.with_image_pull_secret(new, config.sidecar.image_pull_secret)
     return new
 
 
@@ -66,9 +66,9 @@ def _edited(container: Container, client: Client) -> Container:
         becomes = {id(found.old): found.new for found in client.replacements}
         kept = [becomes.get(id(mount), mount) for mount in pods.mounts(container)]
         new = {**new, "volumeMounts": [mount for mount in kept if mount is not None]}
-    new = pods.without_env(new, client.removed)
-    new = pods.with_env(new, client.variables)
-    return pods.with_mounts(new, client.mounts)
+    new = pod_edits.without_env(new, client.removed)
+    new = pod_edits.with_env(new, client.variables)
+    return pod_edits.with_mounts(new, client.mounts)
 
 
 def _with_evictable_volumes(pod: Pod, daemon: Daemon) -> Pod:
@@ -79,7 +79,7 @@ def _with_evictable_volumes(pod: Pod, daemon: Daemon) -> Pod:
     known = [name.strip() for name in listed.split(",") if name.strip()]
     ours = [volume["name"] for volume in daemon.volumes if volume.get("emptyDir") is not None]
     merged = ",".join(dict.fromkeys([*known, *ours]))
-    return pods.with_metadata(pod, "annotations", _SAFE_TO_EVICT, merged)
+    return pod_edits.with_metadata(pod, "annotations", _SAFE_TO_EVICT, merged)
 
 
 def _done(old: Pod, new: Pod, plan: Plan) -> _Status:
@@ -123,7 +123,7 @@ def _with_status(pod: Pod, plan: Plan, status: _Status) -> Pod:
         status.changed = list(dict.fromkeys([*earlier.changed, *status.changed]))
     status.warnings = list(dict.fromkeys([*earlier.warnings, *status.warnings]))
     text = msgspec.json.encode(status).decode()
-    return pods.with_metadata(pod, "annotations", names.STATUS, text)
+    return pod_edits.with_metadata(pod, "annotations", names.STATUS, text)
 
 
 def _earlier_status(pod: Pod) -> _Status:

@@ -21,8 +21,9 @@ STORAGE: Final = "dinp-storage"  # the daemon's data directory
 CERTS: Final = "dinp-certs"  # client certificates
 CLI: Final = "dinp-cli"  # shared modes: the docker CLI
 DAEMON_CONFIG: Final = "dinp-config"  # daemon.json and *.crt
+NO_TOKEN: Final = "dinp-no-token"  # noqa: S105 - a name: what is where a token would be
 SHARE_PREFIX: Final = "dinp-share-"  # dinp.io/share
-VOLUMES: Final = frozenset({RUN, SOCKET, STORAGE, CERTS, CLI, DAEMON_CONFIG})
+VOLUMES: Final = frozenset({RUN, SOCKET, STORAGE, CERTS, CLI, DAEMON_CONFIG, NO_TOKEN})
 
 # Paths in containers. Not below /run: a user's mount there may be a read-only hostPath, in
 # which the runtime would have to create our mount point.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from webhook import names
+from webhook import names, service_account
 from webhook import pod as pods
 from webhook.pod import Container, Volume, VolumeMount
 from webhook.settings import Share
@@ -42,7 +42,10 @@ def seed_containers(shares: Sequence[Share], client: Container) -> Iterator[Cont
             seed: Container = {
                 "name": f"{names.SEED_PREFIX}{at}",
                 "command": ["sh", "-c", _COPY, "seed", pods.literal(share.path), _TARGET],
-                "volumeMounts": [{"name": f"{names.SHARE_PREFIX}{at}", "mountPath": _TARGET}],
+                "volumeMounts": [
+                    {"name": f"{names.SHARE_PREFIX}{at}", "mountPath": _TARGET},
+                    service_account.MOUNT,
+                ],
             }
             extra = {key: client[key] for key in inherited if client.get(key)}  # type: ignore[literal-required]  # keys of Container, by name
             yield {**seed, **extra}  # type: ignore[typeddict-item]

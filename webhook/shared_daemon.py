@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from webhook import names
+from webhook import names, service_account
 from webhook.config import Config
 from webhook.pod import Container, Volume
 
@@ -26,6 +26,7 @@ def volumes(used: Iterable[str], config: Config) -> Iterator[Volume]:
             "hostPath": {"path": f"{directory}/docker.sock", "type": "Socket"},
         },
         names.CLI: {"name": names.CLI, "emptyDir": {}},
+        names.NO_TOKEN: service_account.VOLUME,
     }
     wanted = set(used)
     yield from (volume for name, volume in known.items() if name in wanted)
@@ -41,7 +42,10 @@ def cli_container(config: Config, client: Container) -> Container:
         "image": config.sidecar.image,
         "imagePullPolicy": config.sidecar.image_pull_policy,
         "command": ["cp", "/usr/local/bin/docker", f"{names.DIRECTORY}/docker"],
-        "volumeMounts": [{"name": names.CLI, "mountPath": names.DIRECTORY}],
+        "volumeMounts": [
+            {"name": names.CLI, "mountPath": names.DIRECTORY},
+            service_account.MOUNT,
+        ],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},

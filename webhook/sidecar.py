@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from typing import Any, Final
 
-from webhook import names, storage
+from webhook import names, pod_edits, service_account, storage
 from webhook import pod as pods
 from webhook.config import Config, Transport
 from webhook.pod import Container, EnvVar, Pod, Resources, Volume, VolumeMount
@@ -66,7 +66,7 @@ def merged(existing: Container, mirrored: Iterable[VolumeMount]) -> Container:
     repaired = existing
     if existing.get("restartPolicy") != "Always":
         repaired = {**existing, "restartPolicy": "Always"}
-    return pods.with_mounts(repaired, mirrored)
+    return pod_edits.with_mounts(repaired, mirrored)
 
 
 def with_links(dind: Container, paths: Sequence[str]) -> Container:
@@ -77,7 +77,7 @@ def with_links(dind: Container, paths: Sequence[str]) -> Container:
     if not links or len(links) == len(known):
         return dind
     variable: EnvVar = {"name": SOCKET_LINKS, "value": "\n".join(links)}
-    return pods.with_env(dind, [variable])
+    return pod_edits.with_env(dind, [variable])
 
 
 def transport_of(existing: Container) -> Transport:
@@ -109,6 +109,7 @@ def volumes(settings: Settings) -> Iterator[Volume]:
             "optional": settings.daemon_config.optional,
         }
         yield {"name": names.DAEMON_CONFIG, "configMap": config_map}
+    yield service_account.VOLUME
 
 
 def socket_group(pod: Pod, settings: Settings, config: Config) -> int:
@@ -185,6 +186,7 @@ def _own_mounts(settings: Settings) -> Iterator[VolumeMount]:
     if settings.daemon_config is not None:
         path = names.DAEMON_CONFIG_PATH
         yield {"name": names.DAEMON_CONFIG, "mountPath": path, "readOnly": True}
+    yield service_account.MOUNT
 
 
 def _security_context(pod: Pod, settings: Settings, config: Config) -> dict[str, Any]:

@@ -121,9 +121,9 @@ def test_the_mode_label() -> None:
 @pytest.mark.parametrize(
     ("expected", "there", "mode"),
     [
-        ("work,dinp-run,dinp-storage", "work", "sidecar"),
-        ("dinp-run,work,dinp-storage", " dinp-run, work,", "sidecar"),
-        ("dinp-run,dinp-storage", "", "sidecar"),
+        ("work,dinp-run,dinp-storage,dinp-no-token", "work", "sidecar"),
+        ("dinp-run,work,dinp-storage,dinp-no-token", " dinp-run, work,", "sidecar"),
+        ("dinp-run,dinp-storage,dinp-no-token", "", "sidecar"),
         ("work", "work", "service"),
     ],
 )

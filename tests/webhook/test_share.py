@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.webhook import pods as build
-from webhook import share
+from webhook import service_account, share
 from webhook.settings import Share
 
 SHARES = (Share("/a", seed=False), Share("/b$x", seed=True))
@@ -36,7 +36,8 @@ def test_seeds_run_as_the_client_does() -> None:
     assert seed["name"] == "dinp-seed-1"
     assert "env" not in seed
     assert (seed.get("command") or [])[-2:] == ["/b$$x", "/dinp/share"]
-    assert [{"name": "dinp-share-1", "mountPath": "/dinp/share"}] == seed.get("volumeMounts")
+    ours = {"name": "dinp-share-1", "mountPath": "/dinp/share"}
+    assert [ours, service_account.MOUNT] == seed.get("volumeMounts")
 
 
 def test_what_the_client_does_not_say_is_not_said() -> None:

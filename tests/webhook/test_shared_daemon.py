@@ -9,7 +9,7 @@ from webhook.config import Config
 
 
 def test_volumes_that_are_used() -> None:
-    """Of the four, those with these names, and no other."""
+    """Of the five, those with these names, and no other."""
     assert [] == list(shared_daemon.volumes((), Config()))
     (certs,) = shared_daemon.volumes(["dinp-certs", "work"], Config())
     assert {
@@ -17,7 +17,7 @@ def test_volumes_that_are_used() -> None:
         "secret": {"secretName": "dinp-client-tls", "defaultMode": 0o444},
     } == certs
     everything = shared_daemon.volumes(names.VOLUMES, Config())
-    expected = {"dinp-certs", "dinp-run", "dinp-socket", "dinp-cli"}
+    expected = {"dinp-certs", "dinp-run", "dinp-socket", "dinp-cli", "dinp-no-token"}
     assert expected == {volume["name"] for volume in everything}
 
 

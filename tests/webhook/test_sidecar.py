@@ -191,24 +191,25 @@ def test_environment(expected: dict[str, str], annotations: dict[str, str]) -> N
 def test_volumes_and_their_mounts(
     paths: list[str], volumes: list[str], annotations: dict[str, str]
 ) -> None:
-    """Each volume has its mount; what the clients have comes after."""
+    """Each volume has its mount, an empty one instead of a token; what the clients have comes after."""
     mounts = fresh(**annotations).get("volumeMounts") or []
-    assert [*paths, "/work"] == [mount["mountPath"] for mount in mounts]
+    token = "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert [*paths, token, "/work"] == [mount["mountPath"] for mount in mounts]
     found = list(sidecar.volumes(build.settings(**annotations)))
-    assert volumes == [volume["name"] for volume in found]
-    assert volumes == [mount["name"] for mount in mounts[:-1]]
+    assert [*volumes, "dinp-no-token"] == [volume["name"] for volume in found]
+    assert [*volumes, "dinp-no-token"] == [mount["name"] for mount in mounts[:-1]]
 
 
 def test_sources_of_the_volumes() -> None:
     """Certificates in memory; the ConfigMap of an annotation must be there, a default may not."""
-    _, storage, certs, config_map = sidecar.volumes(
+    _, storage, certs, config_map, _ = sidecar.volumes(
         build.settings(transport="tls", daemon_config="mine", storage="pvc:cache")
     )
     assert storage.get("persistentVolumeClaim") == {"claimName": "cache"}
     assert certs.get("emptyDir") == {"medium": "Memory"}
     assert config_map.get("configMap") == {"name": "mine", "optional": False}
     file = configs.parse(b"sidecar: {daemonConfig: theirs}")
-    *_, config_map = sidecar.volumes(build.settings(file))
+    *_, config_map, _ = sidecar.volumes(build.settings(file))
     assert config_map.get("configMap") == {"name": "theirs", "optional": True}
 
 

@@ -1,0 +1,97 @@
+"""pod_edits: pure edits of Pods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.webhook import pods as build
+from webhook import pod as pods
+from webhook import pod_edits
+
+NULLS: Any = {
+    "metadata": None,
+    "spec": {"containers": [{"name": "a", "env": None, "volumeMounts": None}], "volumes": None},
+}
+
+
+def var(name: str, value: str = "") -> Any:
+    return {"name": name, "value": value}
+
+
+@pytest.mark.parametrize(
+    ("expected", "there", "wanted"),
+    [
+        (["A=1", "X="], ["X="], ["A=1"]),
+        (["A=1", "B=2"], [], ["A=1", "B=2"]),
+        (["X=", "A=2", "Y="], ["X=", "A=1", "Y="], ["A=2"]),
+        (["B=3", "X=", "A=2"], ["X=", "A=1"], ["A=2", "B=3"]),
+        (["A=3", "X="], ["A=1", "X=", "A=2"], ["A=3"]),
+    ],
+)
+def test_with_env(expected: list[str], there: list[str], wanted: list[str]) -> None:
+    """New ones first and in order; one that is there in its place, of two the first."""
+    old = [var(*text.split("=")) for text in there]
+    container = build.container(env=old)
+    new = pod_edits.with_env(container, [var(*text.split("=")) for text in wanted])
+    assert expected == [f"{v['name']}={v.get('value')}" for v in pods.env(new)]
+    assert pod_edits.with_env(new, [var(*text.split("=")) for text in wanted]) is new
+
+
+def test_edits_that_change_nothing_are_the_same_object() -> None:
+    """So that "nothing to do" costs no comparison."""
+    container = build.container(volumeMounts=[build.mount()], env=[var("A")])
+    pod = build.pod(container, volumes=[{"name": "v"}], securityContext={"supplementalGroups": [1]})
+    spec = pod["spec"]
+    assert pod_edits.without_env(container, ["B"]) is container
+    assert pod_edits.with_mounts(container, [build.mount("other", "/work/")]) is container
+    assert pod_edits.with_volumes(spec, [{"name": "v", "emptyDir": {}}]) is spec
+    assert pod_edits.without_unused_volumes(spec, ["w"]) is spec
+    assert pod_edits.with_init_containers(spec, []) is spec
+    assert pod_edits.with_supplemental_group(spec, 1) is spec
+    assert pod_edits.map_containers(spec, lambda one: one) is spec
+    labelled = pod_edits.with_metadata(pod, "labels", "a", "b")
+    assert pod_edits.with_metadata(labelled, "labels", "a", "b") is labelled
+    pulling = pod_edits.with_image_pull_secret(spec, "s")
+    assert pod_edits.with_image_pull_secret(pulling, "s") is pulling
+
+
+def test_edits_leave_their_input_alone() -> None:
+    """Each returns something new, from nulls too."""
+    container = NULLS["spec"]["containers"][0]
+    spec = NULLS["spec"]
+    assert pod_edits.with_mounts(container, [build.mount()])["volumeMounts"] == [build.mount()]
+    assert pod_edits.with_volumes(spec, [{"name": "v"}])["volumes"] == [{"name": "v"}]
+    assert pod_edits.with_init_containers(spec, [container])["initContainers"] == [container]
+    assert pod_edits.with_supplemental_group(spec, 5)["securityContext"] == {
+        "supplementalGroups": [5]
+    }
+    assert pod_edits.with_image_pull_secret(spec, "s")["imagePullSecrets"] == [{"name": "s"}]
+    assert pod_edits.with_metadata(NULLS, "labels", "a", "b")["metadata"] == {"labels": {"a": "b"}}
+    assert pod_edits.without_env(build.container(env=[var("A"), var("A"), var("B")]), ["A"])[
+        "env"
+    ] == [var("B")]
+    assert NULLS["spec"]["volumes"] is None
+    assert container["env"] is None
+
+
+def test_unused_volumes_of_the_names_go() -> None:
+    """One that an init container still mounts stays, and so do all others."""
+    volumes = [{"name": name} for name in ("used", "unused", "other")]
+    init = build.container("init", volumeMounts=[build.mount("used", "/x")])
+    spec = build.pod(volumes=volumes, initContainers=[init])["spec"]
+    left = pod_edits.without_unused_volumes(spec, ["used", "unused"]).get("volumes") or []
+    assert ["used", "other"] == [volume["name"] for volume in left]
+
+
+def test_init_containers_are_first_or_in_their_place() -> None:
+    """A new one starts before all others; one that is there is replaced where it stands."""
+    spec = build.pod(initContainers=[build.container("a"), build.container("b")])["spec"]
+    new = pod_edits.with_init_containers(
+        spec, [build.container("n"), build.container("b", image="x")]
+    )
+    found = new.get("initContainers") or []
+    assert [("n", "golang"), ("a", "golang"), ("b", "x")] == [
+        (one["name"], one.get("image")) for one in found
+    ]
