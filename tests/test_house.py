@@ -46,3 +46,29 @@ def test_readme_shows_the_defaults() -> None:
     keys = {line.strip().partition(":")[0] for line in block.splitlines()}
     for struct in (config.Config, config.Sidecar, config.Daemonset, config.Service):
         assert set(struct.__struct_encode_fields__) <= keys
+
+
+def test_names_in_the_tests_readme_exist() -> None:
+    """Each `file.py::test` is a test of that file, and each `golden/<case>` a case."""
+    tests = ROOT / "tests"
+    readme = (tests / "README.md").read_text(encoding="utf-8")
+    named: set[tuple[str, str]] = set()
+    file = ""
+    for there, name in re.findall(r"`([\w/.]*)::(\w+)`", readme):
+        file = there or file  # without a file: that of the name before
+        named.add((file, name))
+    assert set() == {(file, name) for file, name in named if name not in _tests_of(tests / file)}
+    assert len(named) > 60
+    cases = set(re.findall(r"`golden/([\w-]+)`", readme))
+    assert set() == {case for case in cases if not (tests / "golden" / case).is_dir()}
+
+
+def _tests_of(file: Path) -> set[str]:
+    if not file.is_file():
+        return set()
+    return {
+        node.name
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+    }

@@ -3,7 +3,8 @@
     with serving() as server:
         status, review = post_review(server, "/pods/migrate/sidecar", pod)
 
-Nothing of it outlives the `with`.
+Nothing of it outlives the `with`, nor the thread that began it: where that ends without leaving
+the `with`, as by a SIGKILL of the whole process, the server is killed (tools.processes says where).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from certs import authority
+from tools.certificates import DAY, write_server_pair
+from tools.processes import with_parent
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
@@ -88,23 +91,11 @@ def serving(
             _stop(process, stop_seconds)
 
 
-def write_certificate(directory: Path, lifetime: timedelta = timedelta(days=1)) -> None:
+def write_certificate(directory: Path, lifetime: timedelta = DAY) -> None:
     """Write ca.crt, tls.crt and tls.key for 127.0.0.1 and localhost: a new CA at every call."""
-    now = datetime.now(UTC)
-    ca = authority.issue_ca("dinp throw-away", now=now, lifetime=lifetime)
-    pair = authority.issue_leaf(
-        ca,
-        "localhost",
-        names=("localhost", "127.0.0.1", "::1"),
-        usage=authority.Usage.SERVER,
-        now=now,
-        lifetime=lifetime,
-    )
+    ca = authority.issue_ca("dinp throw-away", now=datetime.now(UTC), lifetime=lifetime)
     (directory / "ca.crt").write_bytes(ca.certificate)
-    (directory / "tls.crt").write_bytes(pair.certificate)
-    key = directory / "tls.key"
-    key.touch(mode=0o600)
-    key.write_bytes(pair.key)
+    write_server_pair(directory, ca, ("localhost", "127.0.0.1", "::1"), lifetime=lifetime)
 
 
 def post_review(server: Serving, path: str, pod: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -161,7 +152,9 @@ def _start(
     command += arguments
     # A file and not a pipe: a pipe that nobody reads would stop the server when it is full.
     with (directory / "log").open("wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, env=environment)  # noqa: S603 - our own program
+        return subprocess.Popen(  # noqa: S603 - our own program
+            with_parent(command), stdout=log, stderr=log, env=environment
+        )
 
 
 def _wait_until_serving(process: subprocess.Popen[bytes], directory: Path) -> dict[str, Any]:

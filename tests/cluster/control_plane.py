@@ -8,7 +8,7 @@ import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +19,10 @@ from certs import authority
 from tests.cluster.api import Api, Cluster
 from tests.cluster.assets import Assets
 from tests.cluster.processes import StartError, free_ports, running, wait_until
+from tools.certificates import DAY, write_secret, write_server_pair
 
 # Users beside the administrator; their permissions are what a test gives them.
 USERS: Final = ("labeller", "granter", "tenant")
-_DAY: Final = timedelta(days=1)
 _SYSTEM_NAMESPACES: Final = ("default", "kube-system", "kube-node-lease", "kube-public")
 # Metadata says who did what and which annotations admission left; the bodies stay out.
 _AUDIT_POLICY: Final = {
@@ -137,26 +137,17 @@ def _service_network() -> dict[str, str]:
 
 def _write_files(assets: Assets, directory: Path, address: str, port: int) -> Cluster:
     now = datetime.now(UTC)
-    ca = authority.issue_ca("test cluster", now=now, lifetime=_DAY)
-    serving = authority.issue_leaf(
-        ca,
-        "kube-apiserver",
-        names=(address, "localhost", "kubernetes.default.svc"),
-        usage=authority.Usage.SERVER,
-        now=now,
-        lifetime=_DAY,
-    )
+    ca = authority.issue_ca("test cluster", now=now, lifetime=DAY)
     (directory / "ca.crt").write_bytes(ca.certificate)
-    (directory / "tls.crt").write_bytes(serving.certificate)
-    _write_secret(directory / "tls.key", serving.key)
-    _write_secret(directory / "service-accounts.key", _service_account_key())
+    write_server_pair(directory, ca, (address, "localhost", "kubernetes.default.svc"))
+    write_secret(directory / "service-accounts.key", _service_account_key())
     token = secrets.token_hex(16)
     users = [f'{token},admin,admin,"system:masters"']
     users += [f"{user_token(token, name)},{name},{name}" for name in USERS]
-    _write_secret(directory / "tokens.csv", "\n".join(users).encode())
+    write_secret(directory / "tokens.csv", "\n".join(users).encode())
     (directory / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY), encoding="utf-8")
     kubeconfig = directory / "kubeconfig"
-    _write_secret(kubeconfig, json.dumps(_kubeconfig(directory, address, port, token)).encode())
+    write_secret(kubeconfig, json.dumps(_kubeconfig(directory, address, port, token)).encode())
     return Cluster(
         address=address,
         port=port,
@@ -171,11 +162,6 @@ def _write_files(assets: Assets, directory: Path, address: str, port: int) -> Cl
 def user_token(token: str, name: str) -> str:
     """The token of one of USERS."""
     return f"{token}-{name}"
-
-
-def _write_secret(file: Path, content: bytes) -> None:
-    file.touch(mode=0o600)
-    file.write_bytes(content)
 
 
 def _service_account_key() -> bytes:

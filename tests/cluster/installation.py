@@ -8,7 +8,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from certs.authority import KeyPair
 from tests.cluster.api import JSON_PATCH, Answer, Api, Cluster
 from tests.cluster.control_plane import USERS, user_token
 from tests.cluster.processes import StartError, wait_until
+from tools.certificates import DAY, write_server_pair
 from tools.serving import Serving, serving
 from webhook import rules
 
@@ -26,7 +27,6 @@ BASE: Final = Path(__file__).parents[2] / "manifests" / "base"
 REGISTRATION: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CONFIGURATION: Final = f"{REGISTRATION}/zz-dinp"
 SERVICE_NAME: Final = "dinp.dinp-system.svc"
-_DAY: Final = timedelta(days=1)
 _REVIEWS: Final = re.compile(r'^dinp_reviews_total\{.*rule="([^"]+)"\} ([0-9.]+)$', re.MULTILINE)
 
 # A namespace for each rule: name -> labels.
@@ -102,7 +102,9 @@ class Installation:
         self.stop()
         file = self._directory / "config.yaml"
         file.write_text(config, encoding="utf-8")
-        certificate, key = self._write_leaf(self._ca)
+        certificate, key = write_server_pair(
+            self._directory, self._ca, (SERVICE_NAME,), stem="serving"
+        )
         self._server = self._running.enter_context(
             serving(
                 *("--bind-address", self._address, "--secure-port", "443"),
@@ -183,21 +185,6 @@ class Installation:
         assert name in USERS
         return Api(self.cluster, user_token(self.cluster.token, name))
 
-    def _write_leaf(self, ca: KeyPair) -> tuple[Path, Path]:
-        pair = authority.issue_leaf(
-            ca,
-            "dinp",
-            names=(SERVICE_NAME,),
-            usage=authority.Usage.SERVER,
-            now=datetime.now(UTC),
-            lifetime=_DAY,
-        )
-        certificate, key = self._directory / "serving.crt", self._directory / "serving.key"
-        certificate.write_bytes(pair.certificate)
-        key.touch(mode=0o600)
-        key.write_bytes(pair.key)
-        return certificate, key
-
 
 @contextmanager
 def installed(cluster: Cluster, directory: Path) -> Iterator[Installation]:
@@ -208,7 +195,7 @@ def installed(cluster: Cluster, directory: Path) -> Iterator[Installation]:
 
 
 def _issue_ca() -> KeyPair:
-    return authority.issue_ca("dinp", now=datetime.now(UTC), lifetime=_DAY)
+    return authority.issue_ca("dinp", now=datetime.now(UTC), lifetime=DAY)
 
 
 def _namespace(name: str, labels: Mapping[str, str]) -> dict[str, Any]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
-# Ends the process with its parent, even where that is SIGKILLed. In every Debian (util-linux).
-_WITH_PARENT: Final = ("setpriv", "--pdeathsig", "KILL")
+from tools.processes import with_parent
 
 
 class StartError(Exception):
@@ -25,9 +22,8 @@ def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byte
 
     SIGKILL, because an API server with watchers takes a minute to end by SIGTERM.
     """
-    prefix = _WITH_PARENT if shutil.which(_WITH_PARENT[0]) else ()
     with log.open("wb") as output:
-        process = subprocess.Popen([*prefix, *command], stdout=output, stderr=output)  # noqa: S603 - our own command
+        process = subprocess.Popen(with_parent(command), stdout=output, stderr=output)  # noqa: S603 - our own command
     try:
         yield process
     finally:

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from tests.cluster.api import APPLY_PATCH, MERGE_PATCH, Api
-from tests.cluster.installation import RULE_NAMESPACES, Installation, is_injected, small_pod
+from tests.cluster.installation import (
+    BASE,
+    CONFIGURATION,
+    RULE_NAMESPACES,
+    Installation,
+    is_injected,
+    small_pod,
+)
 from webhook import __version__
 
 pytestmark = pytest.mark.cluster
@@ -145,6 +152,61 @@ def test_apply_by_kubectl_twice(served: Installation) -> None:
         assert "pod/by-kubectl unchanged\n" == second.out
     finally:
         served.api.must("DELETE", f"{PODS.format('annotated')}/by-kubectl?gracePeriodSeconds=0")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--kustomize", str(BASE)), ("--server-side", "--kustomize", str(BASE))],
+    ids=["client-side", "server-side"],
+)
+def test_an_upgrade_keeps_the_ca_bundle(served: Installation, flags: tuple[str, ...]) -> None:
+    """The manifests applied again leave caBundle alone: it is not theirs, and dinp stays called."""
+    before = [entry["clientConfig"]["caBundle"] for entry in _entries(served.api)]
+    done = served.cluster.kubectl("apply", *flags)
+    assert done.code == 0, done.err
+    assert before == [entry["clientConfig"]["caBundle"] for entry in _entries(served.api)]
+    assert len(before) == len(RULE_NAMESPACES)
+    assert is_injected(served.api.create_pod("annotated", small_pod("sidecar")))
+
+
+def _entries(api: Api) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.must("GET", CONFIGURATION)["webhooks"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        ("storage", "pvc:other/claim"),
+        ("storage", "pvc:../claim"),
+        ("daemon-config", "other/config"),
+        ("daemon-config", "../config"),
+    ],
+)
+def test_names_stay_in_the_pods_namespace(api: Api, annotation: str, value: str) -> None:
+    """A name that could mean another namespace's object is refused."""
+    pod = small_pod("sidecar")
+    pod["metadata"]["annotations"][f"dinp.io/{annotation}"] = value
+    answer = api.create_pod("annotated", pod)
+    assert answer.status == 403
+    assert f"denied the request: dinp: annotation dinp.io/{annotation}: " in answer.message
+    assert value in answer.message
+
+
+@pytest.mark.parametrize("verb", ["get", "list", "create", "update", "delete"])
+@pytest.mark.parametrize("resource", ["secrets", "configmaps", "serviceaccounts", "pods"])
+def test_dinp_may_read_nothing(api: Api, verb: str, resource: str) -> None:
+    """No account of dinp's reaches into another namespace: there is nothing to be borrowed."""
+    accounts = api.must("GET", "/api/v1/namespaces/dinp-system/serviceaccounts")["items"]
+    assert accounts
+    for account in accounts:
+        asked = {
+            "user": f"system:serviceaccount:dinp-system:{account['metadata']['name']}",
+            "groups": ["system:serviceaccounts", "system:serviceaccounts:dinp-system"],
+            "resourceAttributes": {"namespace": "annotated", "verb": verb, "resource": resource},
+        }
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        assert api.must("POST", path, {"spec": asked})["status"]["allowed"] is False
 
 
 def test_updates_are_not_sent(served: Installation, create: Create) -> None:
