@@ -245,11 +245,11 @@ class Server:
         with suppress(TimeoutError):
             await asyncio.wait_for((hurry or asyncio.Event()).wait(), self._settings.shutdown_delay)
         self._secure.stop_accepting()
-        await asyncio.sleep(0)  # what has arrived by now is in flight, not idle
-        self._secure.close_idle(self._reviews.busy)
         # Not aiohttp's own shutdown: it drops the rest of a body that is still arriving.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._reviews.idle.wait(), self._settings.shutdown_timeout)
+            async with asyncio.timeout(self._settings.shutdown_timeout):
+                await self._secure.close_idle(self._reviews.busy)
+                await self._reviews.idle.wait()
         await self.close()
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import pytest
@@ -791,6 +791,31 @@ async def test_draining_finishes_what_is_in_flight(
         await draining
     idle.close()
     writer.close()
+
+
+async def test_draining_answers_what_has_just_arrived(
+    start_server: StartServer, ca: Authority
+) -> None:
+    """A request that the kernel has when the port closes, and the server has not read, is answered."""
+    server = await start_server(shutdown_delay=20)
+    clients = [await raw(server, ca) for _ in range(8)]
+    for reader, writer in clients:  # each has been used, as those of an API server's pool
+        writer.write(head(len(BODY)) + BODY)
+        assert (await answer(reader))[0] == 200
+
+    class Hurry(asyncio.Event):
+        async def wait(self) -> Literal[True]:
+            for _, writer in clients:
+                writer.write(head(len(BODY)) + BODY)
+            return True
+
+    async with asyncio.timeout(20):
+        await server.drain(Hurry())
+
+    for reader, writer in clients:
+        status, headers, _ = await answer(reader)
+        assert (status, headers["connection"]) == (200, "close")
+        writer.close()
 
 
 async def test_draining_has_an_end(start_server: StartServer, ca: Authority) -> None:
