@@ -13,7 +13,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORLD := $(subst $() ,$(comma),$(patsubst %,webhook/%.py,cli inject listening logs manifests metrics pod_templates serve server tls yamledit/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-cluster apiserver fuzz bench check corpus lock image clean
+.PHONY: help demo run test apiserver soak fuzz bench check corpus lock image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ run: $(STAMP) ## serve with a throw-away certificate until ^C; flags of dinp ser
 
 # With ARGS a run is usually partial, so its coverage would say nothing.
 ifeq ($(strip $(ARGS)),)
-test: $(STAMP) ## all tests, and their coverage; with ARGS="-k word" pytest alone, with these flags
+test: $(STAMP) ## all tests but those of a node, and their coverage; with ARGS="-k word" pytest alone, with these flags
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine --quiet
@@ -41,11 +41,11 @@ test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
-test-cluster: $(STAMP) ## the tests against a real API server: root, Go and etcd; the first build takes minutes
-	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
-
 apiserver: $(STAMP) ## run a real API server with dinp registered, to try it by hand, until ^C
 	@exec $(BIN)/python -m tools.apiserver
+
+soak: $(STAMP) ## creates under load at a real API server while certificates rotate and servers are replaced
+	@$(BIN)/python -m tools.soak $(ARGS)
 
 N ?= 100000
 fuzz: $(STAMP) ## send N=100000 odd bodies to review() in process; only 200 and 400 may come out

@@ -1,41 +1,104 @@
-"""kube-apiserver, kubectl and etcd: those of KUBEBUILDER_ASSETS, else built and found here.
+"""The programs of a cluster: those of KUBEBUILDER_ASSETS or PATH, else built from Go modules.
 
-kube-apiserver and kubectl are built from the published Go module, in a folder whose name is
-the hash of go.mod and go.sum. The first build takes 5 to 10 minutes on two cores; with Go's
-cache a later one takes seconds.
+The first build of kube-apiserver takes 5 to 10 minutes on two cores.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import shutil
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_MODULE: Final = Path(__file__).parent / "go" / "kubernetes"
+from tests.cluster.builds import AssetsError, BuildSet, Say, built
+
+__all__ = ["Assets", "AssetsError", "Say", "find_or_build"]
+
 _BUILT: Final = Path(__file__).parents[2] / "build" / "assets"
-_PACKAGES: Final = ("k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes/cmd/kubectl")
-_STAMP: Final = "k8s.io/component-base/version"
-_TELL_SECONDS: Final = 20.0
+_KUBERNETES: Final = "k8s.io/kubernetes"
+_STAMP: Final = "-X k8s.io/component-base/version.git"
+_KUBERNETES_LDFLAGS: Final = f"{_STAMP}Version={{version}} {_STAMP}Major=1 {_STAMP}Minor={{minor}}"
+_CONTAINERD: Final = "github.com/containerd/containerd/v2"
+_CNI: Final = "github.com/containernetworking/plugins"
+_MOBY: Final = "github.com/moby/moby/v2"
 
-Say = Callable[[str], None]
-
-
-class AssetsError(Exception):
-    """A program cannot be had: the message says what to do."""
+ETCD: Final = BuildSet(
+    module="etcd",
+    required="go.etcd.io/etcd/server/v3",
+    programs={"etcd": "go.etcd.io/etcd/server/v3"},
+    minutes="1 to 2",
+    cgo=False,
+)
+API_SERVER: Final = BuildSet(
+    module="kubernetes",
+    required=_KUBERNETES,
+    programs={
+        "kube-apiserver": f"{_KUBERNETES}/cmd/kube-apiserver",
+        "kubectl": f"{_KUBERNETES}/cmd/kubectl",
+    },
+    minutes="5 to 10",
+    ldflags=_KUBERNETES_LDFLAGS,
+)
+# A set of its own: who wants an API server alone need not wait for it.
+KUBERNETES_NODE: Final = BuildSet(
+    module="kubernetes",
+    required=_KUBERNETES,
+    programs={
+        name: f"{_KUBERNETES}/cmd/{name}"
+        for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+    },
+    minutes="5 to 8",
+    ldflags=_KUBERNETES_LDFLAGS,
+)
+CONTAINERD: Final = BuildSet(
+    module="containerd",
+    required=_CONTAINERD,
+    programs={
+        name: f"{_CONTAINERD}/cmd/{name}"
+        for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+    },
+    minutes="4",
+    cgo=False,
+    tags=("no_btrfs", "no_devmapper", "no_zfs"),
+)
+# Without libseccomp, containers of dockerd 29 fail: seccomp not supported.
+RUNC: Final = BuildSet(
+    module="runc",
+    required="github.com/opencontainers/runc",
+    programs={"runc": "github.com/opencontainers/runc"},
+    minutes="1",
+    tags=("seccomp",),
+    cgo=True,
+    needs={"gcc": "gcc libc6-dev", "pkg-config": "pkg-config"},
+    libraries={"libseccomp": "libseccomp-dev"},
+)
+CNI: Final = BuildSet(
+    module="cni",
+    required=_CNI,
+    programs={
+        "bridge": f"{_CNI}/plugins/main/bridge",
+        "host-local": f"{_CNI}/plugins/ipam/host-local",
+        "loopback": f"{_CNI}/plugins/main/loopback",
+        "portmap": f"{_CNI}/plugins/meta/portmap",
+    },
+    minutes="1",
+    cgo=False,
+)
+# The module calls itself v2.0.0-beta; what it builds is Docker Engine 29.
+DOCKER_29: Final = BuildSet(
+    module="moby",
+    required=_MOBY,
+    programs={name: f"{_MOBY}/cmd/{name}" for name in ("dockerd", "docker-proxy")},
+    minutes="8",
+    cgo=False,
+    ldflags=f"-X {_MOBY}/dockerversion.Version=29.0.0-dinp",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """Paths of the programs."""
+    """Paths of the programs that make an API server."""
 
     etcd: Path
     kube_apiserver: Path
@@ -51,9 +114,18 @@ def find_or_build(say: Say) -> Assets:
     folder = os.environ.get("KUBEBUILDER_ASSETS")
     if folder:
         return _of_folder(Path(folder))
-    etcd = _etcd()  # first: nobody should wait for a build to be told of this
-    built = _built(say)
-    return Assets(etcd, built / "kube-apiserver", built / "kubectl")
+    etcd = _etcd(say)
+    folder_built = program_folder(API_SERVER, say)
+    return Assets(etcd, folder_built / "kube-apiserver", folder_built / "kubectl")
+
+
+def program_folder(build: BuildSet, say: Say) -> Path:
+    """The folder with the programs of one row of the table, built where it is not there.
+
+    Raises:
+        AssetsError: they cannot be built.
+    """
+    return built(build, _BUILT, say)
 
 
 def _of_folder(folder: Path) -> Assets:
@@ -64,80 +136,6 @@ def _of_folder(folder: Path) -> Assets:
     return assets
 
 
-def _etcd() -> Path:
+def _etcd(say: Say) -> Path:
     found = shutil.which("etcd")
-    if found is None:
-        raise AssetsError(
-            "the tests with a real API server need etcd. On Debian and Ubuntu: apt-get install "
-            "etcd-server; or set KUBEBUILDER_ASSETS to a folder of envtest"
-        )
-    return Path(found)
-
-
-def _built(say: Say) -> Path:
-    folder = _BUILT / _key()
-    _BUILT.mkdir(parents=True, exist_ok=True)
-    with _alone(_BUILT / ".lock"):
-        if not folder.exists():
-            _build(folder, say)
-    return folder
-
-
-def _key() -> str:
-    contents = (_MODULE / "go.mod").read_bytes() + (_MODULE / "go.sum").read_bytes()
-    return hashlib.sha256(contents).hexdigest()[:16]
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Two runs at once must not build at once: each takes 2 GB."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _build(folder: Path, say: Say) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise AssetsError(
-            "the tests with a real API server build kube-apiserver, which needs Go 1.24 or "
-            "later; or set KUBEBUILDER_ASSETS to a folder of envtest"
-        )
-    say(f"building kube-apiserver {_version()} and kubectl, once: 5 to 10 minutes on two cores")
-    with tempfile.TemporaryDirectory(dir=_BUILT, prefix=".build-") as name:
-        stamp = f"-X {_STAMP}.gitVersion={_version()} -X {_STAMP}.gitMajor=1"
-        stamp += f" -X {_STAMP}.gitMinor={_version().split('.')[1]}"
-        command = ["nice", "-n", "19", go, "build", "-v", "-p", "2", "-trimpath"]
-        command += ["-ldflags", stamp, "-o", name, *_PACKAGES]
-        _run(command, say)
-        Path(name).chmod(0o755)
-        Path(name).rename(folder)
-        Path(name).mkdir()  # for TemporaryDirectory to remove
-
-
-def _version() -> str:
-    """The version that go.mod asks for."""
-    for line in (_MODULE / "go.mod").read_text(encoding="utf-8").splitlines():
-        words = line.removeprefix("require").split()
-        if words[:1] == ["k8s.io/kubernetes"]:
-            return words[1]
-    raise AssetsError(f"{_MODULE / 'go.mod'} does not require k8s.io/kubernetes")
-
-
-def _run(command: list[str], say: Say) -> None:
-    """Run go, and tell now and then how far it is: it prints a line for each package."""
-    began = told = time.monotonic()
-    last: list[str] = []
-    count = 0
-    with subprocess.Popen(  # noqa: S603 - our own command
-        command, cwd=_MODULE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        for line in process.stderr or ():
-            count += 1
-            last = [*last[-9:], line.rstrip()]
-            if time.monotonic() - told > _TELL_SECONDS:
-                told = time.monotonic()
-                say(f"  {told - began:4.0f} s: {count} packages, now {line.strip()}")
-    if process.returncode:
-        raise AssetsError("go build failed:\n" + "\n".join(last))
-    say(f"  done after {time.monotonic() - began:.0f} s")
+    return Path(found) if found else program_folder(ETCD, say) / "etcd"

@@ -39,24 +39,6 @@ def test_incomplete_kubebuilder_assets(tmp_path: Path, monkeypatch: pytest.Monke
         assets.find_or_build(print)
 
 
-def test_missing_etcd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sentence says what to install, before anything is built."""
-    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(AssetsError, match="apt-get install etcd-server"):
-        assets.find_or_build(print)
-
-
-def test_missing_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Go, and nothing built so far, the sentence names both ways out."""
-    program(tmp_path / "etcd", "exit 0")
-    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(assets, "_BUILT", tmp_path / "assets")
-    with pytest.raises(AssetsError, match=r"needs Go 1.24 or later; or set KUBEBUILDER_ASSETS"):
-        assets.find_or_build(print)
-
-
 def test_failed_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A build that fails says what go said, and leaves no half of a folder to be taken for whole."""
     program(tmp_path / "etcd", "exit 0")
