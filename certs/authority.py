@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# Clocks of nodes differ: a certificate has to be valid on those that are behind, too.
-BACKDATE: Final = timedelta(minutes=5)
+# Clocks of nodes differ: a certificate has to be valid on those that are behind, too. Ten
+# minutes are what certs promises to bear; what an API server refuses is "not yet valid" at once.
+BACKDATE: Final = timedelta(minutes=15)
 
 _NO_USAGE: Final = {
     "digital_signature": False,
