@@ -53,7 +53,7 @@ CLI_VOLUMES = [build.host_path("cli", "/usr/bin/docker")]
         (["dinp-run", "dinp-socket"], [], 2375, build.with_socket(), Mode.DAEMONSET),
         (["dinp-certs"], [], None, build.with_socket(), Mode.SERVICE),
         (
-            ["dinp-certs", "dinp-cli"],
+            ["dinp-certs", "dinp-cli", "dinp-no-token"],
             ["dinp-cli"],
             None,
             build.pod(
@@ -72,7 +72,7 @@ def test_shared_modes(
     assert volumes == [volume["name"] for volume in found.volumes]
     assert init == [container["name"] for container in found.init_containers]
     assert group == found.supplemental_group
-    assert len(found.known_volumes) == 4
+    assert len(found.known_volumes) == 5
 
 
 @pytest.mark.parametrize(
