@@ -13,7 +13,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORLD := $(subst $() ,$(comma),$(patsubst %,webhook/%.py,cli inject listening logs manifests metrics pod_templates serve server tls yamledit/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test apiserver soak fuzz bench check corpus lock image clean
+.PHONY: help demo run test apiserver e2e cluster cluster-down soak fuzz bench check corpus lock image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,15 @@ endif
 apiserver: $(STAMP) ## run a real API server with dinp registered, to try it by hand, until ^C
 	@exec $(BIN)/python -m tools.apiserver
 
+e2e: $(STAMP) ## Pods on a real node, root: the first build takes half an hour, later a minute
+	$(BIN)/python -m pytest -m node tests/node $(ARGS)
+
+cluster: $(STAMP) ## run a real cluster of one node with dinp in it, to try it by hand, until ^C
+	@exec $(BIN)/python -m tools.cluster
+
+cluster-down: $(STAMP) ## end it from another terminal, and remove what a killed one has left
+	@$(BIN)/python -m tools.cluster --down
+
 soak: $(STAMP) ## creates under load at a real API server while certificates rotate and servers are replaced
 	@$(BIN)/python -m tools.soak $(ARGS)
 
@@ -61,7 +70,7 @@ check: $(STAMP) ## ruff, formatting, import contracts, shellcheck, mypy: what CI
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck webhook/dind.sh
+	$(BIN)/shellcheck webhook/dind.sh tests/node/dockerd-entrypoint.sh
 	$(BIN)/mypy
 
 corpus: $(STAMP) ## send every Pod of ../shared/corpus through the server, and print the tables

@@ -1,0 +1,1 @@
+"""dinp on a real node: kubelet, containerd and Docker run what it injects."""

@@ -1,0 +1,146 @@
+"""The programs that make the namespaces a node of Kubernetes, and the controllers that use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from tests.cluster.api import Api, Cluster
+from tests.cluster.processes import running, wait_until
+from tests.node.containerd import SOCKET
+from tests.node.namespace import Namespace
+from tests.node.programs import Programs, command
+
+NAME: Final = "node0"
+SERVICES: Final = "10.96.0.0/16"
+API_SERVICE: Final = "10.96.0.1"  # the API server's own Service
+CLUSTER_DOMAIN: Final = "cluster.local"
+_READY_SECONDS: Final = 90.0
+
+
+@contextmanager
+def controllers(cluster: Cluster, programs: Programs, directory: Path) -> Iterator[None]:
+    """Run kube-controller-manager and kube-scheduler beside the API server.
+
+    `directory` is the control plane's: it has the key of the ServiceAccounts.
+    """
+    common = [f"--kubeconfig={cluster.kubeconfig}", "--leader-elect=false", "--secure-port=0"]
+    manager = [str(programs.kubernetes / "kube-controller-manager"), *common]
+    manager += [f"--service-account-private-key-file={directory / 'service-accounts.key'}"]
+    manager += [f"--root-ca-file={cluster.ca_file}"]
+    scheduler = [str(programs.kubernetes / "kube-scheduler"), *common]
+    logs = directory / "logs"
+    with (
+        running(manager, logs / "kube-controller-manager.log"),
+        running(scheduler, logs / "kube-scheduler.log"),
+    ):
+        yield
+
+
+@contextmanager
+def kubelet(node: Namespace, cluster: Cluster, programs: Programs) -> Iterator[None]:
+    """Run kubelet, kube-proxy and the cluster's DNS inside, until the node is Ready.
+
+    Raises:
+        StartError: it is not.
+    """
+    with ExitStack() as stack:
+        for name, arguments in _commands(node, cluster, programs).items():
+            stack.enter_context(node.running(name, arguments))
+        with closing(Api(cluster)) as api:
+            wait_until(lambda: is_ready(api), "the node is Ready", seconds=_READY_SECONDS)
+        yield
+
+
+def is_ready(api: Api) -> bool:
+    """Whether the node takes Pods."""
+    answer = api.get(f"/api/v1/nodes/{NAME}")
+    if answer.status != 200:  # it has not registered yet
+        return False
+    conditions = answer.body["status"].get("conditions", [])
+    return any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
+
+
+def _commands(node: Namespace, cluster: Cluster, programs: Programs) -> dict[str, list[str]]:
+    kubelet_file = _write(node.directory / "kubelet.json", _kubelet(node))
+    proxy_file = _write(node.directory / "kube-proxy.json", _kube_proxy(cluster))
+    return {
+        "kubelet": [
+            str(programs.kubernetes / "kubelet"),
+            f"--config={kubelet_file}",
+            f"--kubeconfig={cluster.kubeconfig}",
+            f"--hostname-override={NAME}",
+            f"--node-ip={node.inside}",
+        ],
+        "kube-proxy": [str(programs.kubernetes / "kube-proxy"), f"--config={proxy_file}"],
+        "dnsmasq": [command("dnsmasq"), *_dnsmasq(node)],
+    }
+
+
+def _kubelet(node: Namespace) -> dict[str, Any]:
+    resolv_conf = node.directory / "resolv.conf"
+    resolv_conf.write_text(f"nameserver {node.inside}\n", encoding="utf-8")
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "address": node.inside,
+        "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+        "authorization": {"mode": "AlwaysAllow"},
+        "containerRuntimeEndpoint": f"unix://{SOCKET}",
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{node.directory.name}",
+        "clusterDNS": [node.inside],
+        "clusterDomain": CLUSTER_DOMAIN,
+        "resolvConf": str(resolv_conf),
+        "enforceNodeAllocatable": ["pods"],
+        "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
+        "imageGCHighThresholdPercent": 100,
+        "failSwapOn": False,
+        # What follows is for machines with cgroup v1, and whose root lacks CAP_SYS_RESOURCE.
+        "failCgroupV1": False,
+        "maxOpenFiles": 20000,
+        "oomScoreAdj": 0,
+        "featureGates": {"KubeletInUserNamespace": True},
+    }
+
+
+def _kube_proxy(cluster: Cluster) -> dict[str, Any]:
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "iptables",
+        "clientConnection": {"kubeconfig": str(cluster.kubeconfig)},
+        "hostnameOverride": NAME,
+        "conntrack": {"maxPerCore": 0, "min": 0},
+        "oomScoreAdj": 0,
+        "healthzBindAddress": "127.0.0.1:10256",
+        "metricsBindAddress": "127.0.0.1:10249",
+    }
+
+
+def _dnsmasq(node: Namespace) -> list[str]:
+    """DNS of the cluster: it reads a file of hosts/ as soon as a test has written one."""
+    hosts = node.directory / "hosts"
+    hosts.mkdir()
+    own = f"{API_SERVICE} kubernetes.default.svc.{CLUSTER_DOMAIN}\n"
+    (hosts / "kubernetes").write_text(own, encoding="ascii")
+    return [
+        "--keep-in-foreground",
+        "--log-facility=-",
+        "--no-resolv",
+        "--no-hosts",
+        f"--hostsdir={hosts}",
+        "--bind-interfaces",
+        f"--listen-address={node.inside}",
+        "--pid-file=",
+        "--user=root",
+        f"--local=/{CLUSTER_DOMAIN}/",
+    ]
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> Path:
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file

@@ -1,0 +1,109 @@
+"""The folder and the cgroups of one run, and the end of those whose run was SIGKILLed.
+
+Processes, mounts and networks end with their run, however it ends (namespace.py). What is
+left is a folder /tmp/dinp-node-* and the cgroups of that name; who holds the folder's lock
+still uses them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+PREFIX: Final = "dinp-node-"
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_END_SECONDS: Final = 20.0
+
+
+@contextmanager
+def run_directory() -> Iterator[Path]:
+    """A folder for the files of a run, and cgroups of its name; both are removed at the end."""
+    remove_leftovers()
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+    try:
+        with _locked(directory):
+            (directory / "logs").mkdir()
+            _make_cgroups(directory.name)
+            yield directory
+    finally:
+        _remove(directory)
+
+
+def remove_leftovers() -> None:
+    """Remove what runs before this one have left."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError), _locked(directory):
+            _remove(directory)
+    names = {cgroup.name for root in _roots() for cgroup in root.glob(f"{PREFIX}*")}
+    for name in names:
+        if not (Path(tempfile.gettempdir()) / name).exists():
+            _remove_cgroups(name)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the folder's lock.
+
+    Raises:
+        OSError: another run does, or the folder is gone.
+    """
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _remove(directory: Path) -> None:
+    _remove_cgroups(directory.name)
+    # The kernel lets go of overlay mounts a moment after the last process that saw them.
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        time.sleep(1)
+        shutil.rmtree(directory)
+
+
+def is_v2() -> bool:
+    """Whether this machine has one tree of cgroups, as most now do."""
+    return (_CGROUPS / "cgroup.controllers").exists()
+
+
+def _roots() -> list[Path]:
+    """The hierarchies: one with cgroup v2, one for each controller with v1."""
+    if is_v2():
+        return [_CGROUPS]
+    # A directory may be there twice: cpu,cpuacct has links cpu and cpuacct.
+    return sorted({path.resolve() for path in _CGROUPS.iterdir() if path.is_dir()})
+
+
+def _make_cgroups(name: str) -> None:
+    for root in _roots():
+        cgroup = root / name
+        cgroup.mkdir()
+        # A cpuset of v1 starts empty, and then no process can enter it.
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            if not is_v2() and (root / file).exists():
+                (cgroup / file).write_text((root / file).read_text())
+    if is_v2():
+        controllers = (_CGROUPS / "cgroup.controllers").read_text().split()
+        wanted = " ".join(f"+{controller}" for controller in controllers)
+        with suppress(OSError):  # where systemd, or a container, has done so before
+            (_CGROUPS / "cgroup.subtree_control").write_text(wanted)
+
+
+def _remove_cgroups(name: str) -> None:
+    """Remove the trees, inmost first: a cgroup is busy until the last process has ended."""
+    deadline = time.monotonic() + _END_SECONDS
+    left = [root / name for root in _roots() if (root / name).exists()]
+    while left and time.monotonic() < deadline:
+        for tree in left:
+            inmost_first = sorted(tree.rglob("*/"), key=lambda path: -len(path.parts))
+            for cgroup in [*inmost_first, tree]:
+                with suppress(OSError):
+                    cgroup.rmdir()
+        left = [tree for tree in left if tree.exists()]
+        time.sleep(0.05 if left else 0)

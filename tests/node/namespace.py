@@ -1,0 +1,124 @@
+"""The node's own namespaces: network, mounts and processes. With their init all of it is gone.
+
+The control plane is outside, as in a managed cluster, so that kubectl works from everywhere
+on the machine: a pair of veth joins the two. Their network, 198.18.0.0/15, is the one that
+RFC 2544 keeps for benchmarks, so it is nobody's.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.cluster.processes import StartError, running, wait_until
+from tests.node.programs import command, environment
+from tools.processes import with_parent
+
+# Children of an init that ignores SIGCHLD leave no zombies, and exec keeps what is ignored.
+_INIT: Final = "trap '' CHLD; exec sleep infinity"
+# Private copies of what node components write to by fixed paths. /run also holds the locks
+# of iptables and the names of network namespaces.
+_PRIVATE: Final = ("/var/lib", "/var/log")
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """Namespaces that live as long as the process `pid`, and their two ends of one network."""
+
+    pid: int
+    outside: str  # this machine's address
+    inside: str  # the node's address
+    directory: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        """`arguments` as a command that runs inside, and ends when its parent does."""
+        enter = [command("nsenter"), f"--target={self.pid}", "--net", "--mount", "--pid", "--"]
+        return [*enter, *with_parent(arguments)]
+
+    def run(self, *arguments: str) -> str:
+        """Run a command inside that has to succeed, and return what it says.
+
+        Raises:
+            StartError: it failed; has what it said.
+        """
+        return _run(self.command(*arguments))
+
+    def running(self, name: str, arguments: Sequence[str]) -> AbstractContextManager[object]:
+        """Run a program inside with its output in logs/<name>.log, until the end of the `with`."""
+        whole = ["env", "-i", *(f"{key}={value}" for key, value in environment().items())]
+        return running(self.command(*whole, *arguments), self.directory / "logs" / f"{name}.log")
+
+
+@contextmanager
+def namespace(directory: Path) -> Iterator[Namespace]:
+    """Make the namespaces and the network between; `directory` is for the node's files.
+
+    Raises:
+        StartError: the kernel or a program refuses.
+    """
+    unshare = [command("unshare"), "--net", "--mount", "--pid", "--fork", "--kill-child=KILL"]
+    unshare += ["--mount-proc", "--propagation", "private", "sh", "-c", _INIT]
+    with running(unshare, directory / "logs" / "unshare.log") as process:
+        wait_until(lambda: _init_of(process) is not None, "the node's namespaces are there")
+        pid = _init_of(process)
+        assert pid is not None
+        network = f"198.{random.choice((18, 19))}.{random.randrange(256)}"  # noqa: S311 - no secret
+        last = random.randrange(0, 256, 4)  # noqa: S311 - no secret
+        node = Namespace(pid, f"{network}.{last + 1}", f"{network}.{last + 2}", directory)
+        try:
+            _mount(node)
+            _connect(node)
+            yield node
+        finally:
+            # Its end is the end of every process inside: unshare returns when all are gone.
+            subprocess.run(["kill", "-KILL", str(pid)], check=False)  # noqa: S603, S607 - our own process
+            process.wait()
+
+
+def _init_of(process: subprocess.Popen[bytes]) -> int | None:
+    """The process that unshare has started, once it is what it shall be."""
+    if process.poll() is not None:
+        raise StartError("unshare ended: is this root, with leave to make namespaces?")
+    task = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    children = task.read_text(encoding="ascii").split()
+    if not children:
+        return None
+    name = Path(f"/proc/{children[0]}/comm").read_text(encoding="ascii").strip()
+    return int(children[0]) if name == "sleep" else None
+
+
+def _mount(node: Namespace) -> None:
+    """Give it the directories that are to be its own."""
+    for path in _PRIVATE:
+        own = node.directory / path.strip("/").replace("/", "-")
+        own.mkdir()
+        node.run("mount", "--bind", str(own), path)
+    node.run("mount", "-t", "tmpfs", "tmpfs", "/run")
+    # Mounts of volumes have to reach containers that are there already.
+    node.run("mount", "--make-rshared", "/")
+
+
+def _connect(node: Namespace) -> None:
+    name = f"dinp{random.randrange(16**6):06x}"  # noqa: S311 - no secret
+    peer = ["peer", "name", "node0", "netns", str(node.pid)]
+    _run([command("ip"), "link", "add", name, "type", "veth", *peer])
+    _run([command("ip"), "address", "add", f"{node.outside}/30", "dev", name])
+    _run([command("ip"), "link", "set", name, "up"])
+    ip = command("ip")
+    node.run(ip, "link", "set", "lo", "up")
+    node.run(ip, "address", "add", f"{node.inside}/30", "dev", "node0")
+    node.run(ip, "link", "set", "node0", "up")
+    node.run(ip, "route", "add", "default", "via", node.outside)
+    node.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+
+
+def _run(arguments: Sequence[str]) -> str:
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    if done.returncode:
+        raise StartError(f"{' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout

@@ -1,0 +1,73 @@
+"""Pods of the tests: made by the API, waited for, and read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tests.cluster.api import Api, Cluster
+from tests.node.contents import CLIENT
+
+_ENDED: Final = ("Succeeded", "Failed")
+_DAEMON_LINES: Final = 40
+
+
+def client_pod(
+    name: str, *command: str, image: str = CLIENT, annotations: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A Pod of one container, which runs `command`: of the client image a shell script."""
+    return {
+        "metadata": {"name": name, "annotations": dict(annotations or {})},
+        "spec": client_spec(*command, image=image),
+    }
+
+
+def client_spec(*command: str, image: str = CLIENT) -> dict[str, Any]:
+    """The `spec` of such a Pod."""
+    shell = ("sh", "-euxc") if image == CLIENT else ()
+    container = {"name": "client", "image": image, "command": [*shell, *command]}
+    return {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 10,
+        "containers": [container],
+    }
+
+
+def run(cluster: Cluster, api: Api, namespace: str, pod: Mapping[str, Any]) -> str:
+    """Create a Pod, wait until it has ended well, and return what its client wrote."""
+    answer = api.create_pod(namespace, pod, dry_run=False)
+    assert answer.status == 201, answer.message
+    name = pod["metadata"]["name"]
+    phase = wait_for_end(api, namespace, name)
+    said = logs(cluster, namespace, name, "client")
+    assert phase == "Succeeded", f"{phase}\n{said}\n{describe(cluster, namespace, name)}"
+    return said
+
+
+def wait_for_end(api: Api, namespace: str, name: str, *, seconds: float = 90) -> str:
+    """Wait until a Pod has ended; return its last phase, whatever that is by then."""
+    path = f"/api/v1/namespaces/{namespace}/pods/{name}"
+    deadline = time.monotonic() + seconds
+    while True:
+        phase = str(api.must("GET", path)["status"].get("phase"))
+        if phase in _ENDED or time.monotonic() > deadline:
+            return phase
+        time.sleep(0.1)
+
+
+def logs(cluster: Cluster, namespace: str, name: str, container: str) -> str:
+    """What a container wrote, and where kubectl could not say: why."""
+    done = cluster.kubectl("logs", f"--namespace={namespace}", name, f"--container={container}")
+    return done.out + done.err
+
+
+def describe(cluster: Cluster, namespace: str, name: str) -> str:
+    """Why a Pod is as it is: its state, its events and the daemon's last words."""
+    state = cluster.kubectl(
+        "get", "pod", f"--namespace={namespace}", name, "--output=jsonpath={.status}"
+    )
+    of_it = f"--field-selector=involvedObject.name={name}"
+    events = cluster.kubectl("get", "events", f"--namespace={namespace}", of_it)
+    daemon = logs(cluster, namespace, name, "dinp-dind").splitlines()[-_DAEMON_LINES:]
+    return "\n".join([state.out, events.out, *daemon])

@@ -1,0 +1,73 @@
+"""A client image with this machine's Python and docker-py from PyPI."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.cluster.assets import AssetsError
+from tests.node.images import Image
+
+PYTHON_CLIENT: Final = "localhost/python:1"
+_LOCK: Final = Path(__file__).with_name("requirements.lock")
+_INSTALLED: Final = Path(__file__).parents[2] / "build" / "assets"
+_LIBRARY: Final = "opt/docker-py"
+_NOT_NEEDED: Final = frozenset(
+    {"__pycache__", "site-packages", "dist-packages", "test", "idlelib", "tkinter", "ensurepip"}
+)
+
+
+def add_python(image: Image) -> None:
+    """Add the interpreter that runs this, its standard library, and docker-py.
+
+    Raises:
+        AssetsError: pip cannot install docker-py.
+    """
+    # A virtual environment's interpreter is a link to this one.
+    python = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]  # undocumented, and what venv itself uses
+    image.add(python, "/usr/bin/python3")
+    standard = Path(sysconfig.get_path("stdlib"))
+    _add_tree(image, standard, str(standard).lstrip("/"))
+    _add_tree(image, _docker_py(), _LIBRARY)
+    image.environment = {"PYTHONHOME": sys.base_prefix, "PYTHONPATH": f"/{_LIBRARY}"}
+
+
+def _add_tree(image: Image, folder: Path, target: str) -> None:
+    for path in sorted(folder.iterdir()):
+        if path.name in _NOT_NEEDED or path.name.startswith("config-"):
+            continue
+        if path.is_dir():
+            _add_tree(image, path, f"{target}/{path.name}")
+        elif path.suffix == ".so":
+            image.add(path, f"{target}/{path.name}")  # with what it is linked to
+        elif path.is_file():
+            image.files[f"{target}/{path.name}"] = path
+
+
+def _docker_py() -> Path:
+    """The folder that docker-py is installed in: by pip, the first time."""
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    key = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:16]
+    folder = _INSTALLED / f"docker-py-{version}-{key}"
+    if not folder.exists():
+        _INSTALLED.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=_INSTALLED, prefix=".pip-") as name:
+            _install(Path(name))
+            Path(name).chmod(0o755)
+            Path(name).rename(folder)
+            Path(name).mkdir()  # for TemporaryDirectory to remove
+    return folder
+
+
+def _install(folder: Path) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-compile", "--require-hashes", "--only-binary", ":all:"]
+    command += ["--target", str(folder), "--requirement", str(_LOCK)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    if done.returncode:
+        raise AssetsError(f"pip could not install docker-py:\n{done.stderr.strip()}")
