@@ -155,7 +155,9 @@ def _links(
     return [
         path
         for path in dict.fromkeys(paths)
+        # A line break would be two links: dind.sh reads one a line.
         if path not in docker_socket.DEFAULT_PATHS
+        and "\n" not in path
         and not any(pods.is_within(path, tree) for tree in trees)
     ]
 
