@@ -146,7 +146,7 @@ def _check_second_pass(case: Case, outcome: Outcome) -> Problem | None:
     # Not as plain JSON: what no field is for is skipped, whatever it holds.
     try:
         pod = msgspec.json.decode(case.body, type=AdmissionReview[dict[str, Any]]).request.object
-    except UnicodeDecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None  # in a field of the Pod that no review decodes, either
     operations = _operations(json.loads(outcome.body)["response"])
     try:
