@@ -6,10 +6,10 @@ WORKDIR /src
 # Dependencies first: they change less often than the code, so this layer is mostly cached.
 COPY requirements.lock requirements-build.lock ./
 RUN python3 -m venv --without-pip /opt/dinp \
- && pip --python /opt/dinp/bin/python3 install --no-cache-dir --no-compile --require-hashes --only-binary :all: \
+ && pip --python /opt/dinp/bin/python3 install --no-cache-dir --no-compile --no-deps --require-hashes --only-binary :all: \
       -r requirements.lock \
  && python3 -m venv /build \
- && /build/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-build.lock
+ && /build/bin/pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY webhook webhook
 COPY certs certs

@@ -59,7 +59,7 @@ soak: $(STAMP) ## creates under load at a real API server while certificates rot
 N ?= 100000
 fuzz: $(STAMP) ## send N=100000 odd bodies to review() in process; only 200 and 400 may come out
 	@$(BIN)/python -c 'import atheris' 2>/dev/null \
-	  || $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-fuzz.lock \
+	  || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r requirements-fuzz.lock \
 	  || echo "No atheris for this Python: bytes are flipped instead."
 	@$(BIN)/python -m tools.fuzz $(N) $(ARGS)
 
@@ -92,13 +92,14 @@ clean: ## remove the virtual environment and all that was built
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Not --clear: an environment that is in use stays usable.
+# Not --clear: an environment that is in use stays usable. The locks are whole, so --no-deps: pip 23.2
+# would look for coverage[toml] by itself, and refuse the newer one that it finds.
 $(STAMP): pyproject.toml requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \
 	  echo "dinp needs Python 3.11 to 3.14, and '$(PYTHON)' is not: name one that is, as in make PYTHON=python3.13 …" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 	  echo "'$(PYTHON)' cannot make virtual environments (it has no ensurepip). On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
