@@ -1,0 +1,157 @@
+"""`dinp certs run` and `dinp certs issue`. The Kubernetes client is imported by `run` alone."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, TypeVar, cast
+
+import click
+import structlog
+
+from certs import issuance, logs
+from certs.durations import Duration
+from certs.errors import StoreError
+from certs.policy import Policy
+
+_option = partial(click.option, show_envvar=True)
+_FILE = click.Path(path_type=Path)
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class CertsError(click.ClickException):
+    """What a command cannot go on with: one line, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line."""
+        click.echo(f"dinp: {self.format_message()}", file=file, err=file is None)
+
+
+def _common(command: _F) -> _F:
+    """Options of both commands."""
+    for option in (
+        _option("--leaf-lifetime", type=Duration(), default="30d", help="Of the certificate."),
+        _option("--ca-lifetime", type=Duration(), default="365d", help="Of the CA."),
+        _option("--tls-secret", default="dinp-tls", help="Secret that the webhook serves with."),
+        _option("--service", default="dinp", help="The webhook's Service."),
+        _option("--namespace", default="dinp-system", help="Where Service and Secrets are."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(short_help="Issue and rotate the webhook's certificates.")
+def certs() -> None:
+    """Issue and rotate the certificates of the webhook."""
+
+
+@certs.command(short_help="Keep the webhook's certificates right.")
+@_common
+@_option("--ca-secret", default="dinp-ca", help="Secret that holds the CA and its key.")
+@_option("--configuration", default="zz-dinp", help="The MutatingWebhookConfiguration.")
+@_option(
+    "--propagation",
+    type=Duration(),
+    default="10s",
+    help="Until every API server goes by a changed caBundle.",
+)
+@_option(
+    "--delivery",
+    type=Duration(),
+    default="5m",
+    help="Until every replica of the webhook serves a changed Secret.",
+)
+@_option("--kubeconfig", type=_FILE, help="Kubeconfig file; default: the Pod's ServiceAccount.")
+@_option("--log-format", type=click.Choice(["json", "console"]), default="json")
+def run(**options: Any) -> None:
+    """Keep CA, serving certificate and every caBundle right until SIGTERM.
+
+    Everything is renewed after two thirds of its lifetime, a CA in steps, so that the API
+    server accepts the webhook at every moment. Any number of replicas may run.
+    """
+    logs.configure(cast("logs.Format", options["log_format"]))
+    policy = _policy(**options)
+    try:
+        asyncio.run(_run(policy, options))
+    except StoreError as error:
+        raise CertsError(str(error)) from error
+
+
+async def _run(policy: Policy, options: dict[str, Any]) -> None:
+    from certs import rotation, store  # noqa: PLC0415 - 1.2 s, which --help and issue do without
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    names = store.Names(
+        options["namespace"], options["ca_secret"], options["tls_secret"], options["configuration"]
+    )
+    async with store.connected(options["kubeconfig"], names) as connected:
+        structlog.get_logger().info("keeping certificates right", names=list(policy.names))
+        await rotation.Loop(connected, policy).run(stop)
+
+
+@certs.command(short_help="Issue a CA and a certificate once, without a cluster.")
+@_common
+@_option("--output-dir", type=_FILE, help="Write ca.crt, tls.crt and tls.key here.")
+@_option("--with-ca-key", is_flag=True, help="Write ca.key, too.")
+@_option(
+    "--configuration-file",
+    type=click.File(encoding="utf-8"),
+    help="YAML with the MutatingWebhookConfiguration: print it with its caBundles filled in.",
+)
+def issue(
+    output_dir: Path | None,
+    with_ca_key: bool,
+    configuration_file: IO[str] | None,
+    **options: Any,
+) -> None:
+    """Issue a CA and a serving certificate once: files, or without --output-dir manifests.
+
+    For clusters where `dinp certs run` does not run. The manifests hold a private key: seal
+    them before they go to Git. Nobody renews what is issued here.
+    """
+    if with_ca_key and output_dir is None:
+        raise click.UsageError("--with-ca-key needs --output-dir")
+    policy = _policy(**options)
+    issued = issuance.issue(policy, datetime.now(UTC))
+    try:
+        documents = _documents(issued, configuration_file, options)
+        if output_dir is not None:
+            for file in issuance.write_files(issued, output_dir, with_ca_key=with_ca_key):
+                click.echo(f"wrote {file}", err=True)
+            documents = documents[1:]
+    except (OSError, ValueError) as error:
+        raise CertsError(str(error)) from error
+    if documents:
+        click.echo(issuance.to_yaml(documents), nl=False)
+
+
+def _documents(
+    issued: issuance.Issued, configuration_file: IO[str] | None, options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    secret = issuance.secret_manifest(
+        issued, name=options["tls_secret"], namespace=options["namespace"]
+    )
+    if configuration_file is None:
+        return [secret]
+    configuration = issuance.read_configuration(configuration_file.read())
+    return [secret, issuance.with_bundle(configuration, issued)]
+
+
+def _policy(**options: Any) -> Policy:
+    chosen = {
+        name: options[name]
+        for name in ("ca_lifetime", "leaf_lifetime", "propagation", "delivery")
+        if name in options
+    }
+    try:
+        return Policy(names=(f"{options['service']}.{options['namespace']}.svc",), **chosen)
+    except ValueError as error:
+        raise CertsError(str(error)) from error

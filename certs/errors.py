@@ -1,0 +1,11 @@
+"""What can go wrong between certs and the API server."""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """The API server did not do what was asked: one line that says what, and why."""
+
+
+class ConflictError(StoreError):
+    """Somebody else has written it since it was read: read again."""

@@ -1,0 +1,155 @@
+"""Look into certificates and keys that others may have written: bad bytes are an answer, no error.
+
+Pure. A certificate is its PEM, written the one way that `cryptography` writes it, so that two
+that are equal compare equal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from certs.authority import BACKDATE, KeyPair
+
+_BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+
+@lru_cache(maxsize=64)
+def parse(pem: bytes) -> x509.Certificate | None:
+    """Parse the first certificate in `pem`; None if there is none that can be used."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        _ = certificate.extensions  # parsed when asked for
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return certificate
+
+
+def blocks(pem: bytes) -> frozenset[bytes]:
+    """Split a bundle into its certificates; a block that is no certificate stays as it is.
+
+    So a bundle with a broken block never equals a good one. Text between blocks is nobody's harm.
+    """
+    return frozenset(rewritten(block) or block for block in _BLOCK.findall(pem))
+
+
+def rewritten(pem: bytes) -> bytes | None:
+    """The first certificate in `pem`, written our way; None if it is none."""
+    certificate = parse(pem)
+    return None if certificate is None else certificate.public_bytes(Encoding.PEM)
+
+
+def join(certificates: Iterable[bytes]) -> bytes:
+    """Write a bundle: each certificate once, in this order."""
+    return b"".join(dict.fromkeys(certificates))
+
+
+def is_authority(pem: bytes) -> bool:
+    """Whether it is the certificate of a CA."""
+    certificate = parse(pem)
+    if certificate is None:
+        return False
+    try:
+        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        return False
+    return basic.value.ca
+
+
+@lru_cache(maxsize=64)
+def is_pair(pair: KeyPair) -> bool:
+    """Whether both parse, and the key is that of the certificate."""
+    certificate = parse(pair.certificate)
+    if certificate is None:
+        return False
+    try:
+        key = load_pem_private_key(pair.key, password=None)
+        return key.public_key() == certificate.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+
+
+@lru_cache(maxsize=256)
+def is_issued_by(pem: bytes, authority: bytes) -> bool:
+    """Whether `authority` has signed `pem`. Says nothing of dates and names."""
+    certificate, issuer = parse(pem), parse(authority)
+    if certificate is None or issuer is None:
+        return False
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def issued_at(pem: bytes) -> datetime:
+    """When it was issued, if we have issued it: its beginning is backdated.
+
+    Raises:
+        ValueError: it is no certificate.
+    """
+    return _must_parse(pem).not_valid_before_utc + BACKDATE
+
+
+def ends_at(pem: bytes) -> datetime:
+    """From when on it is not valid any more.
+
+    Raises:
+        ValueError: it is no certificate.
+    """
+    return _must_parse(pem).not_valid_after_utc
+
+
+def due_at(pem: bytes, wanted: timedelta) -> datetime:
+    """When two thirds of its lifetime are over, or of `wanted` where that is less.
+
+    Raises:
+        ValueError: it is no certificate.
+    """
+    issued = issued_at(pem)
+    return issued + min(ends_at(pem) - issued, wanted) * 2 / 3
+
+
+def dns_names(pem: bytes) -> frozenset[str]:
+    """The DNS names that it is valid for."""
+    certificate = parse(pem)
+    if certificate is None:
+        return frozenset()
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(names.value.get_values_for_type(x509.DNSName))
+
+
+def permits(authority: bytes, names: Iterable[str]) -> bool:
+    """Whether the CA's constraints, if any, let it vouch for these DNS names."""
+    certificate = parse(authority)
+    if certificate is None:
+        return False
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints)
+    except x509.ExtensionNotFound:
+        return True
+    permitted = [
+        subtree.value
+        for subtree in constraints.value.permitted_subtrees or ()
+        if isinstance(subtree, x509.DNSName)
+    ]
+    return all(
+        any(name == tree or name.endswith(f".{tree}") for tree in permitted) for name in names
+    )
+
+
+def _must_parse(pem: bytes) -> x509.Certificate:
+    certificate = parse(pem)
+    if certificate is None:
+        raise ValueError("not a PEM certificate")
+    return certificate
