@@ -11,6 +11,7 @@ from webhook import __version__
 
 # name -> where its click command is, what the help says of it
 _COMMANDS: Final = {
+    "certs": ("certs.cli:certs", "Issue and rotate the certificates of the webhook."),
     "inject": ("webhook.inject:inject", "Do offline what the webhook would do."),
     "serve": ("webhook.serve:serve", "Serve the admission webhook."),
 }
