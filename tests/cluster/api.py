@@ -7,6 +7,7 @@ import json
 import re
 import ssl
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from urllib.parse import urlencode
 
 _WARNING: Final = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 _JSON: Final = "application/json"
+# The API server closes connections that are idle for 90 s.
+_IDLE_SECONDS: Final = 60.0
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
@@ -82,6 +85,7 @@ class Api:
         self._connection = http.client.HTTPSConnection(
             cluster.address, cluster.port, timeout=60, context=context
         )
+        self._used = time.monotonic()
         self._headers = {"Authorization": f"Bearer {token or cluster.token}"}
 
     def close(self) -> None:
@@ -98,6 +102,9 @@ class Api:
         """
         headers = {**self._headers, "Content-Type": media_type, "Accept": _JSON}
         encoded = None if body is None else json.dumps(body)
+        if time.monotonic() - self._used > _IDLE_SECONDS:
+            self._connection.close()  # the next request opens it anew
+        self._used = time.monotonic()
         try:
             self._connection.request(method, path, encoded, headers)
             answer = self._connection.getresponse()
