@@ -103,13 +103,12 @@ _encoder = msgspec.json.Encoder()
 
 def inject(pod: dict[str, Any], rule: Rule, config: Config) -> Injection:
     """Decide on one Pod and carry it out."""
-    problem = pods.problem(pod)
+    return _inject(cast("Pod", pod), pods.problem(pod), rule, config)
+
+
+def _inject(pod: Pod, problem: str | None, rule: Rule, config: Config) -> Injection:
     if problem is not None:
-        return _unchanged(cast("Pod", pod), Reason.INVALID_POD.say(problem=problem))
-    return _inject(cast("Pod", pod), rule, config)
-
-
-def _inject(pod: Pod, rule: Rule, config: Config) -> Injection:
+        return _unchanged(pod, Reason.INVALID_POD.say(problem=problem))
     decided = plan.decide(pod, rule, config)
     new = mutate(pod, decided, config)
     operations = patch.diff(pod, new)
@@ -145,10 +144,8 @@ def review(body: bytes, rule: Rule, config: Config) -> Outcome:
     request, pod, problem = _decode(body)
     if request.operation != "CREATE" or request.sub_resource:
         result = _unchanged(pod, Reason.OTHER_OPERATION.say())
-    elif problem is not None:
-        result = _unchanged(pod, Reason.INVALID_POD.say(problem=problem))
     else:
-        result = _inject(pod, rule, config)
+        result = _inject(pod, problem, rule, config)
     return Outcome(
         body=_answer(request.uid, rule, result),
         uid=request.uid,

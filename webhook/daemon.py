@@ -12,7 +12,6 @@ from webhook import (
     names,
     obstacles,
     resources,
-    service_account,
     share,
     shared_daemon,
     sidecar,
@@ -61,14 +60,15 @@ def daemon(
 
 def _shared(pod: Pod, clients: Sequence[Client], config: Config) -> Daemon:
     used = {mount["name"] for client in clients for mount in _new_mounts(client)}
-    cli = shared_daemon.cli_container(config, bind_mounts.default_container(pod))
-    uses_socket = any(client.uses_socket for client in clients)
+    init_containers: tuple[Container, ...] = ()
     if names.CLI in used:
-        used.update(mount["name"] for mount in pods.mounts(cli))
+        cli = shared_daemon.cli_container(config, bind_mounts.default_container(pod))
+        init_containers = (_kept(pod, cli),)
+    uses_socket = any(client.uses_socket for client in clients)
     return Daemon(
-        volumes=tuple(shared_daemon.volumes(used, config)),
+        volumes=tuple(shared_daemon.volumes(used | _mounted(init_containers), config)),
         known_volumes=tuple(shared_daemon.volumes(names.VOLUMES, config)),
-        init_containers=(_kept(pod, cli),) if names.CLI in used else (),
+        init_containers=init_containers,
         # The DaemonSet's socket has the group of the dind image, whatever the Pod's fsGroup.
         supplemental_group=config.sidecar.socket_group if uses_socket else None,
     )
@@ -109,21 +109,22 @@ def _sidecar(
         _kept(pod, seed)
         for seed in share.seed_containers(settings.share, _seed_source(pod, containers))
     ]
+    init_containers = (sidecar.with_links(dind, _links(containers, clients, mirrored)), *seeds)
     known = (*sidecar.volumes(settings), *share.volumes(settings.share))
+    used = _mounted(init_containers)
     return Daemon(
-        volumes=tuple(_used_volumes(known, dind)),
+        volumes=tuple(volume for volume in known if volume["name"] in used),
         known_volumes=known,
-        init_containers=(sidecar.with_links(dind, _links(containers, clients, mirrored)), *seeds),
+        init_containers=init_containers,
         supplemental_group=_group(pod, settings, config, clients),
         mirrored=mirrored,
         warnings=warnings,
     )
 
 
-def _used_volumes(known: Iterable[Volume], dind: Container) -> Iterator[Volume]:
-    """All but what is in the place of a token: a dinp-dind of an earlier version has the token."""
-    has_none = any(mount["name"] == names.NO_TOKEN for mount in pods.mounts(dind))
-    return (volume for volume in known if has_none or volume is not service_account.VOLUME)
+def _mounted(containers: Iterable[Container]) -> set[str]:
+    """The volumes that they mount: of ours, one that an earlier version has made may lack some."""
+    return {mount["name"] for container in containers for mount in pods.mounts(container)}
 
 
 def _kept(pod: Pod, wanted: Container) -> Container:

@@ -186,3 +186,22 @@ def test_the_copier_that_is_there_stays() -> None:
         build.container(volumeMounts=mounts), initContainers=[copier], volumes=CLI_VOLUMES
     )
     assert decided(pod, Mode.DAEMONSET).init_containers == (copier,)
+
+
+def test_a_seed_beside_a_dind_of_before() -> None:
+    """Whatever a container of ours mounts is there, also where the dinp-dind in place has a token."""
+    dind = {
+        "name": "dinp-dind",
+        "restartPolicy": "Always",
+        "volumeMounts": [build.mount("dinp-run", "/dinp"), build.mount("dinp-storage", "/data")],
+    }
+    plain = decided(build.pod(initContainers=[dind]))
+    assert ["dinp-run", "dinp-storage"] == [volume["name"] for volume in plain.volumes]
+    seeded = decided(build.pod(initContainers=[dind]), share="/cache:seed")
+    mounted = {
+        mount["name"]
+        for container in seeded.init_containers
+        for mount in container.get("volumeMounts") or ()
+    }
+    assert "dinp-no-token" in mounted
+    assert mounted <= {volume["name"] for volume in seeded.volumes}
