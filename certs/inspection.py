@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from certs.authority import BACKDATE, KeyPair
 
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 _BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -53,14 +54,8 @@ def join(certificates: Iterable[bytes]) -> bytes:
 
 def is_authority(pem: bytes) -> bool:
     """Whether it is the certificate of a CA."""
-    certificate = parse(pem)
-    if certificate is None:
-        return False
-    try:
-        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except x509.ExtensionNotFound:
-        return False
-    return basic.value.ca
+    basic = _extension(pem, x509.BasicConstraints)
+    return basic is not None and basic.ca
 
 
 @lru_cache(maxsize=64)
@@ -119,33 +114,34 @@ def due_at(pem: bytes, wanted: timedelta) -> datetime:
 
 def dns_names(pem: bytes) -> frozenset[str]:
     """The DNS names that it is valid for."""
-    certificate = parse(pem)
-    if certificate is None:
-        return frozenset()
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return frozenset()
-    return frozenset(names.value.get_values_for_type(x509.DNSName))
+    names = _extension(pem, x509.SubjectAlternativeName)
+    return frozenset() if names is None else frozenset(names.get_values_for_type(x509.DNSName))
 
 
 def permits(authority: bytes, names: Iterable[str]) -> bool:
     """Whether the CA's constraints, if any, let it vouch for these DNS names."""
-    certificate = parse(authority)
-    if certificate is None:
-        return False
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints)
-    except x509.ExtensionNotFound:
-        return True
+    constraints = _extension(authority, x509.NameConstraints)
+    if constraints is None:
+        return parse(authority) is not None
     permitted = [
         subtree.value
-        for subtree in constraints.value.permitted_subtrees or ()
+        for subtree in constraints.permitted_subtrees or ()
         if isinstance(subtree, x509.DNSName)
     ]
     return all(
         any(name == tree or name.endswith(f".{tree}") for tree in permitted) for name in names
     )
+
+
+def _extension(pem: bytes, kind: type[_Extension]) -> _Extension | None:
+    """An extension of the certificate; None where it has none, or is no certificate."""
+    certificate = parse(pem)
+    if certificate is None:
+        return None
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
 
 
 def _must_parse(pem: bytes) -> x509.Certificate:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import yaml
 
-from certs.authority import KeyPair, Usage, issue_ca, issue_leaf
+from certs.authority import KeyPair
 from certs.policy import Policy
 
 _LABELS: Final = {
@@ -32,19 +32,20 @@ class Issued:
     ca: KeyPair
     leaf: KeyPair
 
+    @property
+    def files(self) -> dict[str, bytes]:
+        """By the names that they have in a Secret of type kubernetes.io/tls."""
+        return {
+            "ca.crt": self.ca.certificate,
+            "tls.crt": self.leaf.certificate,
+            "tls.key": self.leaf.key,
+        }
+
 
 def issue(policy: Policy, now: datetime) -> Issued:
     """Issue both."""
-    ca = issue_ca("dinp webhook CA", now=now, lifetime=policy.ca_lifetime, permitted=policy.names)
-    leaf = issue_leaf(
-        ca,
-        "dinp",
-        names=policy.names,
-        usage=Usage.SERVER,
-        now=now,
-        lifetime=policy.leaf_lifetime,
-    )
-    return Issued(ca, leaf)
+    ca = policy.issue_ca(now)
+    return Issued(ca, policy.issue_leaf(ca, now))
 
 
 def write_files(issued: Issued, directory: Path, *, with_ca_key: bool) -> list[Path]:
@@ -53,11 +54,7 @@ def write_files(issued: Issued, directory: Path, *, with_ca_key: bool) -> list[P
     Raises:
         OSError: they cannot be written.
     """
-    contents = {
-        "ca.crt": issued.ca.certificate,
-        "tls.crt": issued.leaf.certificate,
-        "tls.key": issued.leaf.key,
-    }
+    contents = issued.files
     if with_ca_key:
         contents["ca.key"] = issued.ca.key
     directory.mkdir(parents=True, exist_ok=True)
@@ -74,17 +71,12 @@ def _write(file: Path, content: bytes) -> None:
 
 def secret_manifest(issued: Issued, *, name: str, namespace: str) -> dict[str, Any]:
     """The Secret that the webhook mounts."""
-    data = {
-        "ca.crt": issued.ca.certificate,
-        "tls.crt": issued.leaf.certificate,
-        "tls.key": issued.leaf.key,
-    }
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": name, "namespace": namespace, "labels": dict(_LABELS)},
         "type": "kubernetes.io/tls",
-        "data": {key: b64encode(value).decode() for key, value in data.items()},
+        "data": {key: b64encode(value).decode() for key, value in issued.files.items()},
     }
 
 

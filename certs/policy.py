@@ -1,9 +1,11 @@
-"""How long certificates live, and how long news of them take. Pure."""
+"""How long certificates live, how long news of them take, and what is issued by that. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+from certs.authority import KeyPair, Usage, issue_ca, issue_leaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +39,18 @@ class Policy:
                     f"the {what}'s lifetime of {lifetime} is too short: renewed after two thirds, "
                     f"it has {lifetime / 3} left, and its successor takes up to {needed}"
                 )
+
+    def issue_ca(self, now: datetime) -> KeyPair:
+        """A CA for the webhook's names."""
+        return issue_ca("dinp webhook CA", now=now, lifetime=self.ca_lifetime, permitted=self.names)
+
+    def issue_leaf(self, ca: KeyPair, now: datetime) -> KeyPair:
+        """A serving certificate by `ca`."""
+        return issue_leaf(
+            ca,
+            "dinp",
+            names=self.names,
+            usage=Usage.SERVER,
+            now=now,
+            lifetime=self.leaf_lifetime,
+        )

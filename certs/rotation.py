@@ -19,7 +19,6 @@ from typing import Final, Literal, Protocol
 import structlog
 
 from certs import bundle, records
-from certs.authority import KeyPair, Usage, issue_ca, issue_leaf
 from certs.errors import ConflictError, StoreError
 from certs.policy import Policy
 from certs.records import Configuration, Snapshot
@@ -115,7 +114,7 @@ class Rotation:
     async def _take(self, step: bundle.Write, snapshot: Snapshot) -> None:
         match step:
             case bundle.IssueAuthority():
-                await self._write_ca(step.done(self._issue_ca()), snapshot)
+                await self._write_ca(step.done(self._policy.issue_ca(self._clock.now())), snapshot)
                 self._log.info("issued a CA", slot=step.slot, why=step.why)
             case bundle.Record():
                 await self._write_ca(step.authorities, snapshot)
@@ -133,25 +132,10 @@ class Rotation:
         await self._store.write_secret("ca", records.write_authorities(authorities), version)
 
     async def _write_leaf(self, step: bundle.IssueLeaf, snapshot: Snapshot) -> None:
-        leaf = issue_leaf(
-            step.ca,
-            "dinp",
-            names=self._policy.names,
-            usage=Usage.SERVER,
-            now=self._clock.now(),
-            lifetime=self._policy.leaf_lifetime,
-        )
+        leaf = self._policy.issue_leaf(step.ca, self._clock.now())
         version = None if snapshot.leaf is None else snapshot.leaf.version
         data = records.write_leaf(leaf, step.ca.certificate)
         await self._store.write_secret("leaf", data, version)
-
-    def _issue_ca(self) -> KeyPair:
-        return issue_ca(
-            "dinp webhook CA",
-            now=self._clock.now(),
-            lifetime=self._policy.ca_lifetime,
-            permitted=self._policy.names,
-        )
 
 
 class Loop:
