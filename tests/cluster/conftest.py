@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,23 +13,13 @@ from tests.cluster import assets
 from tests.cluster.api import Api, Cluster
 from tests.cluster.control_plane import control_plane
 from tests.cluster.installation import OLDER_NAMESPACES, Installation, installed
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Know the marker, also where only this folder is asked for."""
-    config.addinivalue_line("markers", "cluster: needs a real kube-apiserver (tests/cluster)")
+from tests.terminal import teller
 
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """etcd and kube-apiserver. A machine that cannot have them fails: it never skips."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-
-    def say(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            os.write(2, f"\ndinp: {line}".encode())
-
-    programs = assets.find_or_build(say)
+    programs = assets.find_or_build(teller(request))
     # Not tmp_path_factory: pytest keeps the folders of three runs, and these hold keys.
     with (
         tempfile.TemporaryDirectory(prefix="dinp-cluster-") as name,

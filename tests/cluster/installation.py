@@ -6,7 +6,7 @@ import base64
 import re
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ import yaml
 
 from certs import authority
 from certs.authority import KeyPair
-from tests.cluster.api import JSON_PATCH, Answer, Api, Cluster
+from tests.cluster.api import JSON_PATCH, Answer, Api, Cluster, Object
 from tests.cluster.control_plane import USERS, user_token
 from tests.cluster.processes import StartError, wait_until
 from tools.certificates import DAY, write_server_pair
@@ -26,6 +26,7 @@ from webhook import rules
 BASE: Final = Path(__file__).parents[2] / "manifests" / "base"
 REGISTRATION: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CONFIGURATION: Final = f"{REGISTRATION}/zz-dinp"
+SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/dinp-system/endpointslices"
 SERVICE_NAME: Final = "dinp.dinp-system.svc"
 _REVIEWS: Final = re.compile(r'^dinp_reviews_total\{.*rule="([^"]+)"\} ([0-9.]+)$', re.MULTILINE)
 
@@ -82,15 +83,10 @@ class Installation:
         Raises:
             StartError: a part did not.
         """
-        done = self.cluster.kubectl("apply", "--kustomize", str(BASE))
-        if done.code:
-            raise StartError(f"kubectl apply --kustomize manifests/base: {done.err}")
+        apply_base(self.cluster, self.api)
         service = self.api.must("GET", "/api/v1/namespaces/dinp-system/services/dinp")
         self._address = service["spec"]["clusterIP"]
         self.api.create_service_account("dinp-system", "default")
-        for name, labels in RULE_NAMESPACES.items():
-            self.api.must("POST", "/api/v1/namespaces", _namespace(name, labels))
-            self.api.create_service_account(name, "default")
         self.serve()
         self.register(self._ca)
         wait_until(self._refuses_a_typo, "the policies on namespaces are in force")
@@ -139,12 +135,7 @@ class Installation:
 
     def register(self, ca: KeyPair, *, works: bool = True) -> None:
         """Fill in caBundle, as `dinp certs run` does, and wait until the API server goes by it."""
-        bundle = base64.b64encode(ca.certificate).decode()
-        operations = [
-            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}
-            for index in range(len(rules.RULES))
-        ]
-        self.api.must("PATCH", CONFIGURATION, operations, media_type=JSON_PATCH)  # type: ignore[arg-type]  # a JSON patch is a list
+        publish(self.api, ca.certificate)
         wait_until(lambda: works == self._works(), f"the API server calls dinp: {works}")
 
     def _works(self) -> bool:
@@ -184,6 +175,50 @@ class Installation:
         """The API as one of USERS sees it; to be closed."""
         assert name in USERS
         return Api(self.cluster, user_token(self.cluster.token, name))
+
+
+def apply_base(cluster: Cluster, api: Api) -> None:
+    """Apply manifests/base unchanged, and make a namespace for each of dinp's rules.
+
+    Raises:
+        StartError: kubectl or the API server refuses.
+    """
+    done = cluster.kubectl("apply", "--kustomize", str(BASE))
+    if done.code:
+        raise StartError(f"kubectl apply --kustomize manifests/base: {done.err}")
+    for name, labels in RULE_NAMESPACES.items():
+        answer = api.create_namespace(name, labels)
+        if answer.status != 201:
+            raise StartError(f"namespace {name}: {answer.message}")
+
+
+def publish(api: Api, bundle: bytes) -> None:
+    """Write this PEM bundle to every caBundle, as `dinp certs run` does."""
+    value = base64.b64encode(bundle).decode()
+    operations: Any = [
+        {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": value}
+        for index in range(len(rules.RULES))
+    ]
+    api.must("PATCH", CONFIGURATION, operations, media_type=JSON_PATCH)
+
+
+def endpoint_slice(endpoints: Sequence[Object], port: int) -> Object:
+    """The EndpointSlice of dinp's Service, as its controller would write it.
+
+    With a manager of our own, so that such a controller leaves it alone where one runs.
+    """
+    labels = {
+        "kubernetes.io/service-name": "dinp",
+        "endpointslice.kubernetes.io/managed-by": "tests.dinp.io",
+    }
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "dinp-tests", "namespace": "dinp-system", "labels": labels},
+        "addressType": "IPv4",
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        "endpoints": list(endpoints),
+    }
 
 
 @contextmanager

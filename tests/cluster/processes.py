@@ -31,6 +31,18 @@ def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byte
         process.wait()
 
 
+def output(command: Sequence[str]) -> str:
+    """Run a command that has to succeed, and return what it says.
+
+    Raises:
+        StartError: it failed; has what it said.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    if done.returncode:
+        raise StartError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
+
+
 def wait_until(
     ready: Callable[[], bool], what: str, *, seconds: float = 60, interval: float = 0.05
 ) -> None:

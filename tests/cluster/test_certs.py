@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -26,6 +25,7 @@ from tests.certs.openssl import is_verified
 from tests.cluster.api import JSON_PATCH, MERGE_PATCH, Api, Cluster, Object
 from tests.cluster.installation import BASE, REGISTRATION
 from tests.cluster.processes import wait_until
+from tests.terminal import teller
 
 pytestmark = pytest.mark.cluster
 
@@ -137,17 +137,6 @@ def webhook_configuration(name: str) -> Object:
     for webhook in whole["webhooks"]:
         webhook["namespaceSelector"] = nowhere
     return whole
-
-
-def teller(request: pytest.FixtureRequest) -> Tell:
-    """Make what prints a measured figure, whatever pytest captures."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-
-    def say(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            os.write(2, f"\ndinp: {line}".encode())
-
-    return say
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ import pytest
 from tests.cluster.api import Answer, Api, Cluster, Object
 from tests.cluster.installation import REGISTRATION, is_injected, small_pod
 from tests.cluster.processes import running, wait_until
-from tests.cluster.test_certs import Site, make_site, teller, webhook_configuration
+from tests.cluster.test_certs import Site, make_site, webhook_configuration
+from tests.terminal import teller
+from tools.certificates import write_mounted
 from tools.serving import serving
 
 pytestmark = pytest.mark.cluster
@@ -121,7 +123,7 @@ def _expose(site: Site) -> str:
 
 
 def _deliver(site: Site, mounted: Path, load: Load) -> bool:
-    """Be the kubelet: put the Secret's files into a new directory and swap the link."""
+    """Be the kubelet: bring a Secret that has changed to where it is mounted."""
     with closing(Api(site.cluster)) as api:
         files = replace(site, api=api).secret("dinp-tls")
     if not files.get("tls.crt"):
@@ -129,15 +131,7 @@ def _deliver(site: Site, mounted: Path, load: Load) -> bool:
     if load.leaves[-1:] == [files["tls.crt"]]:
         return True
     load.leaves.append(files["tls.crt"])
-    generation = mounted / f"..{len(load.leaves)}"
-    generation.mkdir(parents=True)
-    for name, content in files.items():
-        (generation / name).write_bytes(content)
-        if not (mounted / name).is_symlink():
-            (mounted / name).symlink_to(Path("..data") / name)
-    link = mounted / "..data_tmp"
-    link.symlink_to(generation.name)
-    link.rename(mounted / "..data")
+    write_mounted(mounted, files)
     return True
 
 

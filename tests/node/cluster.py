@@ -7,19 +7,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 from tests.cluster.api import Api, Cluster
 from tests.cluster.assets import Say
 from tests.cluster.control_plane import control_plane
-from tests.cluster.installation import Installation
+from tests.cluster.installation import SLICES, Installation, endpoint_slice
 from tests.node import contents, kubelet
 from tests.node.containerd import containerd, import_images
 from tests.node.images import write_images
 from tests.node.namespace import Namespace, namespace
 from tests.node.programs import Programs
-
-_SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/dinp-system/endpointslices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,8 @@ class NodeInstallation(Installation):
         """Run `dinp serve` on the address that Pods and the API server reach it by."""
         self._address = self.cluster.address
         if not self._published:
-            self.api.must("POST", _SLICES, _endpoint_slice(self._address))
+            endpoint = {"addresses": [self._address], "conditions": {"ready": True}}
+            self.api.must("POST", SLICES, endpoint_slice([endpoint], 443))
             self._published = True
         super().serve(config)
         self._link.unlink(missing_ok=True)
@@ -108,21 +106,3 @@ class _Clock:
         now = time.monotonic()
         self._say(f"{now - self._last:5.1f} s: {what}")
         self._last = now
-
-
-def _endpoint_slice(address: str) -> dict[str, Any]:
-    """What its controller would write, if dinp ran in a Pod."""
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": "dinp-outside",
-            "labels": {
-                "kubernetes.io/service-name": "dinp",
-                "endpointslice.kubernetes.io/managed-by": "tests.dinp.io",
-            },
-        },
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
-        "ports": [{"name": "https", "port": 443, "protocol": "TCP"}],
-    }

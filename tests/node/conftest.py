@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -13,26 +12,17 @@ import pytest
 from tests.node import programs
 from tests.node.cluster import NodeCluster, node_cluster
 from tests.node.leftovers import run_directory
+from tests.terminal import teller
 
 _KEPT: Final = Path(__file__).parents[2] / "build" / "node-logs"
 _LAST_LINES: Final = 15
 _LOGS: Final = pytest.StashKey[Path]()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Know the marker, also where only this folder is asked for."""
-    config.addinivalue_line("markers", "node: needs a real node (tests/node)")
-
-
 @pytest.fixture(scope="session")
 def node(request: pytest.FixtureRequest) -> Iterator[NodeCluster]:
     """The cluster. A machine that cannot have it fails: it never skips."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-
-    def say(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            os.write(2, f"\ndinp: {line}".encode())
-
+    say = teller(request)
     found = programs.find_or_build(say)
     with run_directory() as directory:
         request.config.stash[_LOGS] = directory

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from tests.cluster.processes import StartError
+from tests.cluster.processes import output
 from tests.node.programs import command
 
 _MEDIA_TYPE: Final = "application/vnd.oci.image"
@@ -54,7 +54,7 @@ class Image:
         """Add busybox and its applets, behind programs of the same names."""
         busybox = "/usr/bin/busybox"
         self.files["usr/bin/busybox"] = Path(busybox)
-        applets = _output([busybox, "--list"]).split()
+        applets = output([busybox, "--list"]).split()
         # It lists itself: such a link would lead nowhere.
         for applet in set(applets) - {"busybox"}:
             self.links[f"usr/bin/{applet}"] = "busybox"
@@ -182,7 +182,7 @@ def _add_link(archive: tarfile.TarFile, name: str, target: str) -> None:
 def _architecture() -> str:
     """As Go calls it."""
     names = {"x86_64": "amd64", "aarch64": "arm64"}
-    machine = _output(["uname", "-m"]).strip()
+    machine = output(["uname", "-m"]).strip()
     return names.get(machine, machine)
 
 
@@ -193,10 +193,3 @@ def _libraries(program: Path) -> list[Path]:
     words = [line.split() for line in done.stdout.splitlines() if "/" in line]
     # `name => /path (address)`, and `/path (address)` for the loader.
     return [Path(line[2] if "=>" in line else line[0]) for line in words]
-
-
-def _output(arguments: Sequence[str]) -> str:
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
-    if done.returncode:
-        raise StartError(f"{' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout

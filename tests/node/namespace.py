@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.cluster.processes import StartError, running, wait_until
+from tests.cluster.processes import StartError, output, running, wait_until
 from tests.node.programs import command, environment
 from tools.processes import with_parent
 
@@ -46,7 +46,7 @@ class Namespace:
         Raises:
             StartError: it failed; has what it said.
         """
-        return _run(self.command(*arguments))
+        return output(self.command(*arguments))
 
     def running(self, name: str, arguments: Sequence[str]) -> AbstractContextManager[object]:
         """Run a program inside with its output in logs/<name>.log, until the end of the `with`."""
@@ -106,19 +106,12 @@ def _mount(node: Namespace) -> None:
 def _connect(node: Namespace) -> None:
     name = f"dinp{random.randrange(16**6):06x}"  # noqa: S311 - no secret
     peer = ["peer", "name", "node0", "netns", str(node.pid)]
-    _run([command("ip"), "link", "add", name, "type", "veth", *peer])
-    _run([command("ip"), "address", "add", f"{node.outside}/30", "dev", name])
-    _run([command("ip"), "link", "set", name, "up"])
+    output([command("ip"), "link", "add", name, "type", "veth", *peer])
+    output([command("ip"), "address", "add", f"{node.outside}/30", "dev", name])
+    output([command("ip"), "link", "set", name, "up"])
     ip = command("ip")
     node.run(ip, "link", "set", "lo", "up")
     node.run(ip, "address", "add", f"{node.inside}/30", "dev", "node0")
     node.run(ip, "link", "set", "node0", "up")
     node.run(ip, "route", "add", "default", "via", node.outside)
     node.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
-
-
-def _run(arguments: Sequence[str]) -> str:
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
-    if done.returncode:
-        raise StartError(f"{' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import sys
 import sysconfig
-import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.cluster.assets import AssetsError
+from tests.cluster.builds import pip_install
 from tests.node.images import Image
 
 PYTHON_CLIENT: Final = "localhost/python:1"
@@ -55,19 +53,5 @@ def _docker_py() -> Path:
     key = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:16]
     folder = _INSTALLED / f"docker-py-{version}-{key}"
     if not folder.exists():
-        _INSTALLED.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=_INSTALLED, prefix=".pip-") as name:
-            _install(Path(name))
-            Path(name).chmod(0o755)
-            Path(name).rename(folder)
-            Path(name).mkdir()  # for TemporaryDirectory to remove
+        pip_install(_LOCK, folder)
     return folder
-
-
-def _install(folder: Path) -> None:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-compile", "--require-hashes", "--only-binary", ":all:"]
-    command += ["--target", str(folder), "--requirement", str(_LOCK)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
-    if done.returncode:
-        raise AssetsError(f"pip could not install docker-py:\n{done.stderr.strip()}")

@@ -47,9 +47,9 @@ def is_running(pid: int) -> bool:
     return text.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
-@pytest.mark.skipif(not processes.with_parent([]), reason="needs setpriv of util-linux")
 def test_a_killed_run_leaves_no_server() -> None:
     """Where pytest is SIGKILLed no `finally` runs, and its `dinp serve` ends all the same."""
+    assert processes.with_parent([]), "needs setpriv of util-linux: apt-get install util-linux"
     with subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-c", CHILD], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as run:

@@ -59,8 +59,8 @@ def test_the_nodes_docker_and_own_volumes_are_not_mirrored() -> None:
 
 def test_options_that_are_kept() -> None:
     """subPath and readOnly, the path cleaned."""
-    mount = build.mount("work", "/work//x/", subPath="a", readOnly=True)
-    expected = build.mount("work", "/work/x", subPath="a", readOnly=True)
+    mount = build.mount("work", "/src//x/", subPath="a", readOnly=True)
+    expected = build.mount("work", "/src/x", subPath="a", readOnly=True)
     assert ((expected,), []) == mirror(build.pod(with_mount("build", mount)))
 
 

@@ -99,14 +99,14 @@ def test_group_in_sidecar_mode(group: int | None, pod: Pod, annotations: dict[st
         (None, "/run//docker.sock", []),
         ("/host/docker.sock", "/host/docker.sock", []),
         ("/host/docker.sock", "/host//docker.sock", []),
-        (None, "/work/docker.sock", [build.mount("work", "/work")]),
-        ("/works/docker.sock", "/works/docker.sock", [build.mount("work", "/work")]),
+        (None, "/src/docker.sock", [build.mount("src", "/src")]),
+        ("/srcs/docker.sock", "/srcs/docker.sock", [build.mount("src", "/src")]),
     ],
 )
 def test_links_to_the_socket(links: str | None, path: str, more: list[Any]) -> None:
     """Each migrated path, but for Docker's own and those inside a mirrored mount."""
     mounts = [build.mount("socket", path), *more]
-    pod = build.with_socket(build.container(volumeMounts=mounts), volumes=[{"name": "work"}])
+    pod = build.with_socket(build.container(volumeMounts=mounts), volumes=[{"name": "src"}])
     (dind,) = decided(pod).init_containers
     assert links == build.env(dind).get("DINP_SOCKET_LINKS")
 

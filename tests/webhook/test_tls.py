@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 
 from certs.authority import KeyPair, Usage
 from tests.conftest import DAY, Authority, write
+from tools.certificates import write_mounted
 from webhook.tls import CertificateError, Files, ServingCertificate
 
 
@@ -72,17 +73,10 @@ async def refused(port: int, context: ssl.SSLContext) -> bool:
     return False
 
 
-def swap(directory: Path, pair: KeyPair, generation: str) -> Files:
-    """Write a pair as the kubelet does: a new directory, then one rename of `..data`."""
-    (directory / generation).mkdir()
-    write(directory / generation, pair)
-    (directory / "..new").symlink_to(generation)
-    (directory / "..new").replace(directory / "..data")
-    files = Files(directory / "tls.crt", directory / "tls.key")
-    for link in (files.certificate, files.key):
-        if not link.is_symlink():
-            link.symlink_to(f"..data/{link.name}")
-    return files
+def swap(directory: Path, pair: KeyPair) -> Files:
+    """Write a pair as the kubelet does."""
+    write_mounted(directory, {"tls.crt": pair.certificate, "tls.key": pair.key})
+    return Files(directory / "tls.crt", directory / "tls.key")
 
 
 async def test_newest_version(files: Files, ca: Authority) -> None:
@@ -271,8 +265,8 @@ def test_problem_at_both_ends(ca: Authority, tmp_path: Path) -> None:
 async def test_kubelet_swap(ca: Authority, tmp_path: Path) -> None:
     """A mounted Secret's swap of `..data` is one change of both files."""
     first, second = ca.issue(), ca.issue()
-    certificate = ServingCertificate(swap(tmp_path, first, "..1"), now=now())
-    swap(tmp_path, second, "..2")
+    certificate = ServingCertificate(swap(tmp_path, first), now=now())
+    swap(tmp_path, second)
     assert certificate.reload(now())
     assert not certificate.reload(now())
 

@@ -13,7 +13,6 @@ Takes four minutes, and needs root (a network namespace), util-linux and iproute
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 from contextlib import ExitStack, closing
@@ -25,7 +24,9 @@ from tests.cluster import assets
 from tests.cluster.api import Api
 from tests.cluster.assets import Assets, AssetsError
 from tests.cluster.control_plane import control_plane
+from tests.cluster.installation import apply_base
 from tests.cluster.processes import StartError
+from tools.processes import interrupt_by_signals
 from tools.soak import network, registration, report
 from tools.soak.network import NetworkError
 from tools.soak.phases import Phase, Soak
@@ -43,8 +44,7 @@ _ROUTING = {"enable-aggregator-routing": "true"}  # Services by their endpoints:
 def main(rounds: int, rate: float, shutdown_delay: float | None, inside: bool) -> None:
     """Run it."""
     flags = () if shutdown_delay is None else ("--shutdown-delay", str(shutdown_delay))
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT is ignored where a shell says &
-        signal.signal(number, _interrupt)
+    interrupt_by_signals()
     try:
         network.check()
         programs = assets.find_or_build(_say)  # may build, which takes the real network
@@ -59,10 +59,6 @@ def main(rounds: int, rate: float, shutdown_delay: float | None, inside: bool) -
         sys.exit(2)
 
 
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def _say(line: str) -> None:
     print(f"soak: {line}", file=sys.stderr, flush=True)
 
@@ -72,7 +68,7 @@ def _run(programs: Assets, rounds: int, rate: float, flags: tuple[str, ...]) -> 
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dinp-soak-")))
         cluster = stack.enter_context(control_plane(programs, directory, flags=_ROUTING))
         api = stack.enter_context(closing(Api(cluster)))
-        registration.apply(cluster, api)
+        apply_base(cluster, api)
         replicas = Replicas(api, directory, stack, flags)
         soak = Soak(cluster, replicas, Trust(api), _say)
         soak.start()

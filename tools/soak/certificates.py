@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from cryptography import x509
 
 from certs import authority
 from certs.authority import KeyPair
 from tests.cluster.installation import SERVICE_NAME
-
-_DAY: Final = timedelta(days=1)
-_FILES: Final = ("tls.crt", "tls.key")
+from tools.certificates import DAY, write_mounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,41 +35,26 @@ def issue(ca: KeyPair | None = None) -> Issued:
     All CAs have one name, as those of a rotation have: only the key tells them apart.
     """
     now = datetime.now(UTC)
-    ca = ca or authority.issue_ca("dinp", now=now, lifetime=_DAY)
+    ca = ca or authority.issue_ca("dinp", now=now, lifetime=DAY)
     usage = authority.Usage.SERVER
     leaf = authority.issue_leaf(
-        ca, "dinp", names=(SERVICE_NAME,), usage=usage, now=now, lifetime=_DAY
+        ca, "dinp", names=(SERVICE_NAME,), usage=usage, now=now, lifetime=DAY
     )
     return Issued(ca, leaf)
 
 
 class Volume:
-    """A mounted Secret: files that are links, changed all at once by renaming `..data`.
-
-    As the kubelet's AtomicWriter does it (Kubernetes 1.30).
-    """
+    """A mounted Secret with a leaf, which may be swapped for another."""
 
     def __init__(self, directory: Path, leaf: KeyPair) -> None:
         self._directory = directory
-        self._generation = 0
-        directory.mkdir()
+        self.certificate, self.key = directory / "tls.crt", directory / "tls.key"
         self.write(leaf)
-        self.certificate, self.key = (directory / name for name in _FILES)
-        for file in (self.certificate, self.key):
-            file.symlink_to(Path("..data", file.name))
 
     def write(self, leaf: KeyPair) -> None:
         """Swap both files."""
-        old = self._directory / f"..{self._generation}"
-        self._generation += 1
-        new = self._directory / f"..{self._generation}"
-        new.mkdir(mode=0o700)
-        for name, content in zip(_FILES, (leaf.certificate, leaf.key), strict=True):
-            (new / name).write_bytes(content)
-        link = self._directory / "..data_tmp"
-        link.symlink_to(new.name)
-        link.rename(self._directory / "..data")
-        shutil.rmtree(old, ignore_errors=True)
+        pair = {self.certificate.name: leaf.certificate, self.key.name: leaf.key}
+        write_mounted(self._directory, pair)
 
 
 def seen(address: str, port: int, trusted: bytes) -> int:

@@ -1,40 +1,22 @@
-"""dinp's registration: manifests/base as it is, and which CAs the API server trusts for it."""
+"""Which CAs the API server trusts for dinp, and whether it calls dinp."""
 
 from __future__ import annotations
 
-import base64
 from typing import Any, Final
 
 from certs.authority import KeyPair
-from tests.cluster.api import APPLY_PATCH, JSON_PATCH, Api, Cluster
+from tests.cluster.api import APPLY_PATCH, Api
 from tests.cluster.installation import (
-    BASE,
-    CONFIGURATION,
     REGISTRATION,
     RULE_NAMESPACES,
     is_injected,
+    publish,
     small_pod,
 )
 from tests.cluster.processes import StartError, wait_until
-from webhook import rules
 
 _MARK: Final = "soak-mark"
 _CONFIG_MAPS: Final = "/api/v1/namespaces/default/configmaps?dryRun=All"
-
-
-def apply(cluster: Cluster, api: Api) -> None:
-    """Apply manifests/base unchanged, and make a namespace for each of dinp's rules.
-
-    Raises:
-        StartError: kubectl refuses.
-    """
-    done = cluster.kubectl("apply", "--kustomize", str(BASE))
-    if done.code:
-        raise StartError(f"kubectl apply --kustomize manifests/base: {done.err}")
-    for name, labels in RULE_NAMESPACES.items():
-        answer = api.create_namespace(name, labels)
-        if answer.status != 201:
-            raise StartError(f"namespace {name}: {answer.message}")
 
 
 def wait_until_called(api: Api) -> None:
@@ -66,12 +48,7 @@ class Trust:
 
     def set(self, *cas: KeyPair) -> None:
         """Trust these from now on: returns when the API server goes by it."""
-        bundle = base64.b64encode(b"".join(ca.certificate for ca in cas)).decode()
-        operations: Any = [
-            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}
-            for index in range(len(rules.RULES))
-        ]
-        self._api.must("PATCH", CONFIGURATION, operations, media_type=JSON_PATCH)
+        publish(self._api, b"".join(ca.certificate for ca in cas))
         self._wait_until_read()
 
     def _wait_until_read(self) -> None:

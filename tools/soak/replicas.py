@@ -13,16 +13,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
-from typing import Any, Final
+from typing import Final
 
 from tests.cluster.api import APPLY_PATCH, Api
+from tests.cluster.installation import SLICES, endpoint_slice
 from tests.cluster.processes import StartError, running, wait_until
 from tools.soak import certificates, network
 from tools.soak.certificates import Issued, Volume
 
 PORT: Final = 8443  # the defaults of `dinp serve`
 _HEALTH_PORT: Final = 8081
-_SLICE: Final = "/apis/discovery.k8s.io/v1/namespaces/dinp-system/endpointslices/dinp-soak"
 _END_SECONDS: Final = 30.0
 _READY: Final = {"ready": True, "serving": True, "terminating": False}
 _TERMINATING: Final = {"ready": False, "serving": True, "terminating": True}
@@ -136,23 +136,8 @@ class Replicas:
             {"addresses": [address], "conditions": conditions}
             for address, conditions in self._endpoints.items()
         ]
-        path = f"{_SLICE}?fieldManager=soak&force=true"
-        self._api.must("PATCH", path, _slice(endpoints), media_type=APPLY_PATCH)
-
-
-def _slice(endpoints: list[dict[str, Any]]) -> dict[str, Any]:
-    labels = {
-        "kubernetes.io/service-name": "dinp",
-        "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
-    }
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": "dinp-soak", "namespace": "dinp-system", "labels": labels},
-        "addressType": "IPv4",
-        "ports": [{"name": "https", "port": PORT, "protocol": "TCP"}],
-        "endpoints": endpoints,
-    }
+        path = f"{SLICES}/dinp-tests?fieldManager=soak&force=true"
+        self._api.must("PATCH", path, endpoint_slice(endpoints, PORT), media_type=APPLY_PATCH)
 
 
 def _complaint(line: str) -> list[str]:
