@@ -14,7 +14,7 @@ from tests.cluster.control_plane import control_plane
 from tests.cluster.installation import SLICES, Installation, endpoint_slice
 from tests.node import contents, kubelet
 from tests.node.containerd import containerd, import_images
-from tests.node.images import write_images
+from tests.node.images import Image, write_images
 from tests.node.namespace import Namespace, namespace
 from tests.node.programs import Programs
 
@@ -26,12 +26,17 @@ class NodeCluster:
     cluster: Cluster
     node: Namespace
     dinp: Installation
+    programs: Programs
     directory: Path  # logs/ has a file for each component
 
     @property
     def api(self) -> Api:
         """The administrator's connection."""
         return self.dinp.api
+
+    def add_images(self, *images: Image) -> None:
+        """Give the node images that only some tests use; what is there already may come again."""
+        import_images(self.node, self.programs, write_images(images, self.directory))
 
 
 class NodeInstallation(Installation):
@@ -92,7 +97,7 @@ def node_cluster(programs: Programs, directory: Path, say: Say) -> Iterator[Node
         stack.callback(dinp.close)
         dinp.install()
         clock.tell("dinp is called for Pods")
-        yield NodeCluster(cluster, node, dinp, directory)
+        yield NodeCluster(cluster, node, dinp, programs, directory)
 
 
 class _Clock:

@@ -36,11 +36,22 @@ def client_spec(*command: str, image: str = CLIENT) -> dict[str, Any]:
 
 def run(cluster: Cluster, api: Api, namespace: str, pod: Mapping[str, Any]) -> str:
     """Create a Pod, wait until it has ended well, and return what its client wrote."""
+    start(api, namespace, pod)
+    return said_at_end(cluster, namespace, pod["metadata"]["name"], api=api)
+
+
+def start(api: Api, namespace: str, pod: Mapping[str, Any]) -> None:
+    """Create a Pod and do not wait: several that start at once take little longer than one."""
     answer = api.create_pod(namespace, pod, dry_run=False)
     assert answer.status == 201, answer.message
-    name = pod["metadata"]["name"]
+
+
+def said_at_end(
+    cluster: Cluster, namespace: str, name: str, *, api: Api, container: str = "client"
+) -> str:
+    """Wait until a Pod has ended well, and return what one of its containers wrote."""
     phase = wait_for_end(api, namespace, name)
-    said = logs(cluster, namespace, name, "client")
+    said = logs(cluster, namespace, name, container)
     assert phase == "Succeeded", f"{phase}\n{said}\n{describe(cluster, namespace, name)}"
     return said
 
