@@ -80,15 +80,20 @@ def environment() -> dict[str, str]:
     return {"PATH": _SYSTEM_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 
 
+def missing_packages() -> list[str]:
+    """The packages of Debian 12 that are not here, and without which there is no node."""
+    packages = " ".join([*_missing(), *assets.RUNC.missing])
+    return sorted(set(packages.split()))
+
+
 def _check() -> None:
     if os.geteuid() != 0:
         raise AssetsError("a node of Kubernetes takes root: namespaces, mounts, cgroups")
-    missing = sorted(set(_missing()) | set(assets.RUNC.missing))
+    missing = missing_packages()
     if missing:
-        packages = " ".join(missing)
         raise AssetsError(
             "the tests with a real node take programs of Debian 12 that are not here: apt-get "
-            f"install --no-install-recommends {packages}"
+            f"install --no-install-recommends {' '.join(missing)}"
         )
 
 
@@ -99,3 +104,7 @@ def _missing() -> Iterator[str]:
     for path, package in _FILES.items():
         if not Path(path).exists():
             yield package
+
+
+if __name__ == "__main__":  # for .ci/run, which installs them
+    print(*missing_packages())
