@@ -136,6 +136,9 @@ def dockerd(pod: Pod, settings: Settings, config: Config) -> Iterator[str]:
     yield from _LISTENER[settings.transport]
     group = 0 if settings.rootless else socket_group(pod, settings, config)
     yield f"--group={group}"
+    if settings.rootless:
+        # The volume itself belongs to root: dockerd could not set its mode, and would end.
+        yield f"--data-root={_ROOTLESS_DATA_DIRECTORY}/data"
     own = {arg.partition("=")[0] for arg in settings.dockerd_args}
     if "--bip" not in own:
         yield f"--bip={config.sidecar.bip}"

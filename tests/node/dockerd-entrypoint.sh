@@ -25,6 +25,13 @@ if [ $# = 0 ] || [ "${1#-}" != "$1" ]; then
     set -- dockerd --host=unix:///var/run/docker.sock "$@"
 fi
 [ "$1" = dockerd ] || exec "$@"
+uid=$(id -u)
+if [ "$uid" != 0 ]; then # the -rootless image: in a user and a network namespace of its own
+    export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$uid}"; mkdir -p "$XDG_RUNTIME_DIR"
+    # shellcheck disable=SC2086 # flags, separated by blanks
+    exec rootlesskit --net=slirp4netns --mtu=1500 --disable-host-loopback --port-driver=builtin --copy-up=/etc --copy-up=/run \
+        ${DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS:-} docker-init -- sh -c 'rm -f /run/docker /run/containerd; exec "$@"' rootless "$@"
+fi
 find /run -name 'docker*.pid' -delete 2>/dev/null || :
 grep -q " /tmp " /proc/mounts || mount -t tmpfs none /tmp
 if [ -f /sys/fs/cgroup/cgroup.controllers ] && mkdir -p /sys/fs/cgroup/init; then

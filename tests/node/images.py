@@ -24,6 +24,8 @@ _MERGED_USR: Final = {
     "lib": "usr/lib",
     "lib64": "usr/lib64",
 }
+# What users that are not root write to; no file here has another owner.
+_WORLD_WRITABLE: Final = ("tmp", "run/user", "home/rootless")
 _DIRECTORIES: Final = ("dev", "etc", "proc", "root", "run", "sys", "tmp", "usr", "var", "var/lib")
 
 
@@ -66,7 +68,7 @@ class Image:
 
     def write(self, file: Path) -> None:
         """Write it as an OCI layout in a tar, for `ctr images import`."""
-        layer = self._layer()
+        layer = self.layer()
         config = _json(self._config(layer))
         manifest = _json(_manifest(config, layer))
         index = {
@@ -85,11 +87,12 @@ class Image:
             for blob in (manifest, config, layer):
                 _add(layout, f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}", blob)
 
-    def _layer(self) -> bytes:
+    def layer(self) -> bytes:
+        """Its files as a tar."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as layer:
             for directory in self._directories():
-                _add(layer, directory, None, 0o1777 if directory == "tmp" else 0o755)
+                _add(layer, directory, None, 0o1777 if directory in _WORLD_WRITABLE else 0o755)
             for name, target in {**_MERGED_USR, **self.links}.items():
                 if name not in self.files:
                     _add_link(layer, name, target)
@@ -157,7 +160,7 @@ def _mode(source: Path | str) -> int:
     """Scripts of ours are programs unless they are configuration."""
     if isinstance(source, str):
         return 0o755 if source.startswith("#!") else 0o644
-    return source.stat().st_mode & 0o777
+    return source.stat().st_mode & 0o7777  # newuidmap is setuid
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes | None, mode: int = 0o644) -> None:

@@ -37,6 +37,11 @@ _FILES: Final = {
     "/usr/bin/openssl": "openssl",
     "/usr/sbin/xtables-nft-multi": "iptables",
     "/usr/sbin/xtables-legacy-multi": "iptables",
+    "/usr/bin/docker-registry": "docker-registry",
+    "/usr/bin/tinyproxy": "tinyproxy-bin",
+    "/usr/bin/rootlesskit": "rootlesskit",
+    "/usr/bin/slirp4netns": "slirp4netns",
+    "/usr/bin/newuidmap": "uidmap",
 }
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -104,7 +109,3 @@ def _missing() -> Iterator[str]:
     for path, package in _FILES.items():
         if not Path(path).exists():
             yield package
-
-
-if __name__ == "__main__":  # for .ci/run, which installs them
-    print(*missing_packages())

@@ -95,6 +95,17 @@ def test_group_of_the_socket(group: int, flag: str, fs_group: int | None, rootle
     assert flag in (fresh(pod, rootless=rootless).get("args") or [])
 
 
+@pytest.mark.parametrize(
+    ("directory", "rootless"),
+    [(None, "false"), ("/home/rootless/.local/share/docker/data", "true")],
+)
+def test_data_directory(directory: str | None, rootless: str) -> None:
+    """Rootless, one of dockerd's own in the volume, which belongs to root."""
+    args = fresh(rootless=rootless).get("args") or []
+    found = [arg.partition("=")[2] for arg in args if arg.startswith("--data-root=")]
+    assert found == ([] if directory is None else [directory])
+
+
 def test_a_native_sidecar() -> None:
     """KEP-753, with the settings of the config file, and a probe that talks to the daemon."""
     config = configs.parse(b"sidecar: {imagePullPolicy: Always, startupSeconds: 90}")
