@@ -13,7 +13,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORLD := $(subst $() ,$(comma),$(patsubst %,webhook/%.py,cli inject listening logs manifests metrics pod_templates serve server tls yamledit/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test apiserver e2e cluster cluster-down soak fuzz bench check corpus lock image clean
+.PHONY: help demo run test apiserver e2e cluster cluster-down soak fuzz bench bench-start check corpus lock image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ fuzz: $(STAMP) ## send N=100000 odd bodies to review() in process; only 200 and 
 
 bench: $(STAMP) ## how fast it is, next to the targets: five minutes; one part by ARGS="--only inprocess"
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-start: $(STAMP) ## how soon Docker can be used in a Pod, next to what is written by hand: a node, root; six minutes
+	@$(BIN)/python -m bench.start $(ARGS)
 
 check: $(STAMP) ## ruff, formatting, import contracts, shellcheck, mypy: what CI runs before the tests
 	$(BIN)/ruff check
