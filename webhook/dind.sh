@@ -1,8 +1,7 @@
 #!/bin/sh
 # Starts the dinp-dind sidecar; "$@" is dockerd's command line. The image has BusyBox ash, so POSIX only; the kubelet
 # expands this text, so no two dollars in a row and no bare word in dollar-parentheses.
-set -eu
-stop='' ready='' daemon='' keys='' mtu='' config=${DINP_DAEMON_CONFIG:-/dinp-config} data=/var/lib/docker
+set -eu; stop='' ready='' daemon='' keys='' mtu='' config=${DINP_DAEMON_CONFIG:-/dinp-config} data=/var/lib/docker
 trap 'stop=1; [ -z "$daemon" ] || kill "$daemon" || :' TERM INT
 die() { echo "dinp: $*" >&2; exit 1; }
 sets() { case $keys in *"\"$1\":"* | *"\"$1s\":"* | *"\"${1%y}ies\":"*) ;; *) return 1 ;; esac; } # a flag; keys may be plurals
@@ -46,10 +45,11 @@ device=$(awk '$2 $8 == "0000000000000000" { print $1; exit } # the default route
 [ -z "$mtu" ] || sets default-network-opt || ! dockerd --help 2>&1 | grep -q -e --default-network-opt ||
     set -- "$@" "--default-network-opt=bridge=com.docker.network.driver.mtu=$mtu" # --mtu is for docker0 alone
 printf '%s\n' "${DINP_SOCKET_LINKS:-}" | grep . | while IFS= read -r path; do
-    { mkdir -p "${path%/*}/" && ln -sfn /dinp/docker.sock "$path"; } || echo "dinp: no link to the socket at $path" >&2
-done
+    { mkdir -p "${path%/*}/" && ln -sfn /dinp/docker.sock "$path"; } || echo "dinp: no link to the socket at $path" >&2; done
 [ -x /dinp/bin/docker ] || { mkdir -p /dinp/bin; cp "$(command -v docker)" /dinp/bin/.new; mv /dinp/bin/.new /dinp/bin/docker; }
-nest 2>/dev/null || :
+nest 2>/dev/null || :; score=$(cat /proc/self/oom_score_adj) runc=$(command -v runc) at=/usr/local/sbin || : # containers get 0: who has more is killed first
+[ "$score" -le 0 ] || [ -e $at/runc ] || (mkdir -p $at && cd $at && printf '%s\n' '#!/bin/sh' "for f in config.json \"\$@\"; do
+[ ! -f \"\$f\" ] || sed -i 's/\(oomScoreAdj.:\)0/\1$score/' \"\$f\"; done; exec $runc \"\$@\"" >runc && chmod +x runc) 2>/dev/null || :
 while [ -z "$stop" ]; do # the socket file is no sign of readiness: Docker 20.10 makes it long before it answers
     rm -f /var/run/docker.pid; TINI_SUBREAPER=1 dockerd-entrypoint.sh "$@" 9>&- & daemon=$!; [ -z "$stop" ] || kill "$daemon"
     until docker --host=unix:///dinp/docker.sock version; do kill -0 "$daemon" || exit; sleep 1; done >/dev/null 2>&1 &

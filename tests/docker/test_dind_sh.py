@@ -33,6 +33,8 @@ MOVED = (
     "/etc/docker",
     "/proc/net",
     "/proc/self/cgroup",
+    "/proc/self/oom_score_adj",
+    "/usr/local/sbin",
     "/sys/",
 )
 
@@ -147,6 +149,7 @@ def container(tmp_path: Path) -> Iterator[Container]:
     container.write("/uid", "0\n")
     container.write("/proc/net/route", ROUTE_HEADER)
     container.write("/proc/self/cgroup", "12:memory:/kubepods/a/b\n0::/kubepods/a/b\n")
+    container.write("/proc/self/oom_score_adj", "988\n")
     container.write("/sys/class/net/eth0/mtu", "1380\n")
     container.write("/sys/class/net/eth1/mtu", "9000\n")
     yield container
@@ -430,6 +433,36 @@ def test_cgroup_v1_is_left_alone(container: Container) -> None:
     assert process.communicate(timeout=20)[1] == ""
     assert not container.path("mounts").exists()
     assert [path.name for path in container.path("/sys/fs/cgroup").iterdir()] == ["memory"]
+
+
+@pytest.mark.parametrize("score", ["988", "0", "-997"])
+def test_containers_are_killed_no_later_than_the_daemon(container: Container, score: str) -> None:
+    """Docker gives them 0: where the kubelet gave the daemon more, they get as much as it has."""
+    container.write("/proc/self/oom_score_adj", f"{score}\n")
+    container.write("/bin/runc", '#!/bin/sh\necho "$*" >>"$T/runc"\n')
+    container.path("/bin/runc").chmod(0o755)
+    container.run()
+    shadowing = container.path("/usr/local/sbin/runc")
+    assert shadowing.exists() == (score == "988")
+    if score != "988":
+        return
+    bundle = container.path("/bundle")
+    bundle.mkdir()
+    before = '{"env":["A=1"],"oomScoreAdj":%s,"x":{"oomScoreAdj2":0}}'
+    for file, given in {"config.json": "0", "exec-process": "0", "other": "500"}.items():
+        (bundle / file).write_text(before % given)
+    subprocess.run(  # noqa: S603  # the script under test
+        [shadowing, "--root", "..", "exec", "--process", "exec-process", "other", "an id"],
+        cwd=bundle,
+        env={"PATH": "/usr/bin:/bin", "T": str(container.root)},
+        check=True,
+    )
+    assert (bundle / "config.json").read_text() == before % "988"
+    assert (bundle / "exec-process").read_text() == before % "988"
+    assert (bundle / "other").read_text() == before % "500"
+    assert (
+        container.path("runc").read_text() == "--root .. exec --process exec-process other an id\n"
+    )
 
 
 # --- how it lives ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -43,8 +44,9 @@ def pytest_runtest_makereport(
     if report.failed and directory is not None:
         # Where the cluster did not come up its folder is gone by now.
         for log in _log_files(directory if directory.exists() else _KEPT):
-            lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-            report.sections.append((f"{log.name}, all of it in {_KEPT}", "\n".join(lines)))
+            with suppress(FileNotFoundError):  # another run has just replaced them
+                lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+                report.sections.append((f"{log.name}, all of it in {_KEPT}", "\n".join(lines)))
     return report
 
 

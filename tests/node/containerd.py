@@ -15,6 +15,7 @@ from tests.node.programs import Programs
 POD_NETWORK: Final = "10.244.0.0/24"
 SOCKET: Final = "/run/containerd/containerd.sock"
 PAUSE: Final = "localhost/pause:3"
+MTU: Final = 1420  # of the Pod network: no default of anybody's
 
 # restrict_oom_score_adj: a sandbox asks for a negative value, which root without
 # CAP_SYS_RESOURCE must not give. What runc keeps goes to /run, which is the node's own.
@@ -88,6 +89,7 @@ def _pod_network() -> dict[str, Any]:
         "isGateway": True,
         "ipMasq": True,
         "hairpinMode": True,
+        "mtu": MTU,
         "ipam": {
             "type": "host-local",
             "ranges": [[{"subnet": POD_NETWORK}]],

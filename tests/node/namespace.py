@@ -1,8 +1,9 @@
 """The node's own namespaces: network, mounts and processes. With their init all of it is gone.
 
 The control plane is outside, as in a managed cluster, so that kubectl works from everywhere
-on the machine: a pair of veth joins the two. Their network, 198.18.0.0/15, is the one that
-RFC 2544 keeps for benchmarks, so it is nobody's.
+on the machine: a pair of veth joins the two. Their network is out of 198.18.0.0/15, which
+RFC 2544 keeps for benchmarks, so it is nobody's but dinp's: and of that, out of what dinp
+leaves (its docker0 has the first /24, its user networks have the second /16).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def namespace(directory: Path) -> Iterator[Namespace]:
         wait_until(lambda: _init_of(process) is not None, "the node's namespaces are there")
         pid = _init_of(process)
         assert pid is not None
-        network = f"198.{random.choice((18, 19))}.{random.randrange(256)}"  # noqa: S311 - no secret
+        network = f"198.18.{random.randrange(1, 256)}"  # noqa: S311 - no secret
         last = random.randrange(0, 256, 4)  # noqa: S311 - no secret
         node = Namespace(pid, f"{network}.{last + 1}", f"{network}.{last + 2}", directory)
         try:
