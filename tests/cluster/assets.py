@@ -22,6 +22,9 @@ _KUBERNETES_LDFLAGS: Final = f"{_STAMP}Version={{version}} {_STAMP}Major=1 {_STA
 _CONTAINERD: Final = "github.com/containerd/containerd/v2"
 _CNI: Final = "github.com/containernetworking/plugins"
 _MOBY: Final = "github.com/moby/moby/v2"
+_BUILDX: Final = "github.com/docker/buildx"
+_COMPOSE: Final = "github.com/docker/compose/v2"
+_ACT: Final = "github.com/nektos/act"
 
 ETCD: Final = BuildSet(
     module="etcd",
@@ -93,6 +96,25 @@ DOCKER_29: Final = BuildSet(
     minutes="8",
     cgo=False,
     ldflags=f"-X {_MOBY}/dockerversion.Version=29.0.0-dinp",
+)
+# Clients, which a node does not need. Stripped: they become part of an image.
+# This buildx is what this compose requires: together they take little longer than one.
+COMPOSE: Final = BuildSet(
+    module="compose",
+    required=_COMPOSE,
+    programs={"docker-buildx": f"{_BUILDX}/cmd/buildx", "docker-compose": f"{_COMPOSE}/cmd"},
+    minutes="4 to 6",
+    cgo=False,
+    # compose refuses a buildx that does not say its version.
+    ldflags=f"-s -w -X {_COMPOSE}/internal.Version={{version}} -X {_BUILDX}/version.Version=v0.29.1",
+)
+ACT: Final = BuildSet(
+    module="act",
+    required=_ACT,
+    programs={"act": _ACT},
+    minutes="1 to 2",
+    cgo=False,
+    ldflags="-s -w",
 )
 
 
