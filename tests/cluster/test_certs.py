@@ -30,17 +30,6 @@ from tests.terminal import teller
 pytestmark = pytest.mark.cluster
 
 RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
-# What the ServiceAccount of certs may do in its namespace. `create` cannot be narrowed by name
-# (the name of an object that is to be made is not in its URL).
-ROLE: Final[list[Object]] = [
-    {
-        "apiGroups": [""],
-        "resources": ["secrets"],
-        "resourceNames": ["dinp-ca", "dinp-tls"],
-        "verbs": ["get", "list", "watch", "patch"],
-    },
-    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
-]
 Tell = Callable[[str], None]
 HEAL_SECONDS: Final = 5.0
 _numbers = count()
@@ -129,10 +118,25 @@ class Site:
         self.api.must("PATCH", path, {"data": encoded}, media_type=MERGE_PATCH)
 
 
-def webhook_configuration(name: str) -> Object:
-    """The one of manifests/base under another name, and for no namespace at all."""
-    whole: Object = yaml.safe_load((BASE / "webhook.yaml").read_text(encoding="utf-8"))
-    whole["metadata"] = {"name": name}
+def documents(file: str, namespace: str) -> list[Object]:
+    """A file of manifests/base for another namespace, and with other names where there is none."""
+    text = (BASE / file).read_text(encoding="utf-8")
+    text = text.replace("dinp-system", namespace).replace("zz-dinp", f"zz-{namespace}")
+    found: list[Object] = list(yaml.safe_load_all(text))
+    own = f"zz-{namespace}"
+    for document in found:
+        if "namespace" not in document["metadata"]:
+            document["metadata"]["name"] = own
+            if "roleRef" in document:
+                document["roleRef"]["name"] = own
+            if "policyName" in document.get("spec", {}):
+                document["spec"]["policyName"] = own
+    return found
+
+
+def webhook_configuration(namespace: str) -> Object:
+    """The one of manifests/base, for no namespace's Pods at all."""
+    (whole,) = documents("webhook.yaml", namespace)
     nowhere = {"matchLabels": {"dinp.test/never": "true"}}
     for webhook in whole["webhooks"]:
         webhook["namespaceSelector"] = nowhere
@@ -164,7 +168,7 @@ def site(cluster: Cluster, tmp_path: Path) -> Iterator[Site]:
 def make_site(api: Api, cluster: Cluster, name: str, directory: Path) -> Site:
     """Make namespace, configuration, ServiceAccount and its kubeconfig."""
     assert api.create_namespace(name).status == 201
-    api.must("POST", REGISTRATION, webhook_configuration(f"zz-{name}"))
+    api.must("POST", REGISTRATION, webhook_configuration(name))
     api.create_service_account(name, "dinp-certs")
     policy = Policy(names=(f"dinp.{name}.svc",))
     made = Site(api, cluster, name, f"zz-{name}", directory / f"{name}.kubeconfig", policy)
@@ -178,27 +182,12 @@ def make_site(api: Api, cluster: Cluster, name: str, directory: Path) -> Site:
     return made
 
 
-def grant(site: Site, role: list[Object] | None = None) -> None:
-    """Give its ServiceAccount the permissions of the manifests, or others in its namespace."""
-    cluster_role = [
-        {
-            "apiGroups": ["admissionregistration.k8s.io"],
-            "resources": ["mutatingwebhookconfigurations"],
-            "resourceNames": [site.configuration],
-            "verbs": ["get", "list", "watch", "patch"],
-        }
-    ]
-    subject = {"kind": "ServiceAccount", "name": "dinp-certs", "namespace": site.namespace}
-    inside = f"{RBAC}/namespaces/{site.namespace}"
-    for base, kind, plural, name, rules in (
-        (inside, "Role", "roles", "dinp-certs", ROLE if role is None else role),
-        (RBAC, "ClusterRole", "clusterroles", site.configuration, cluster_role),
-    ):
-        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
-        metadata = {"name": name}
-        site.api.must("POST", f"{base}/{plural}", {"metadata": metadata, "rules": rules})
-        binding = {"metadata": metadata, "roleRef": reference, "subjects": [subject]}
-        site.api.must("POST", f"{base}/{plural[:-1]}bindings", binding)
+def grant(site: Site) -> None:
+    """Give its ServiceAccount the permissions of the manifests."""
+    for document in documents("certs-permissions.yaml", site.namespace):
+        namespace = document["metadata"].get("namespace")
+        inside = f"/namespaces/{namespace}" if namespace else ""
+        site.api.must("POST", f"{RBAC}{inside}/{document['kind'].lower()}s", document)
 
 
 @asynccontextmanager
@@ -321,7 +310,7 @@ def _foreign_ca(site: Site) -> None:
 
 def _reapply(site: Site) -> None:
     """As a GitOps tool that replaces."""
-    whole = webhook_configuration(site.configuration)
+    whole = webhook_configuration(site.namespace)
     version = site.api.must("GET", site.configuration_path)["metadata"]["resourceVersion"]
     whole["metadata"]["resourceVersion"] = version
     site.api.must("PUT", site.configuration_path, whole)
@@ -329,7 +318,7 @@ def _reapply(site: Site) -> None:
 
 def _make_anew(site: Site) -> None:
     site.api.must("DELETE", site.configuration_path)
-    site.api.must("POST", REGISTRATION, webhook_configuration(site.configuration))
+    site.api.must("POST", REGISTRATION, webhook_configuration(site.namespace))
 
 
 DAMAGE: dict[str, Callable[[Site], None]] = {
@@ -439,51 +428,10 @@ async def test_missing_permission(site: Site, verb: str, resource: str, tell: Te
     tell(line)
 
 
-def policy_on_secrets(namespace: str) -> Object:
-    """What RBAC cannot say: which Secrets the ServiceAccount may make, and of which type."""
-    user = f"system:serviceaccount:{namespace}:dinp-certs"
-    return {
-        "metadata": {"name": f"secrets-of-{namespace}"},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {
-                "resourceRules": [
-                    {
-                        "apiGroups": [""],
-                        "apiVersions": ["v1"],
-                        "operations": ["CREATE", "UPDATE"],
-                        "resources": ["secrets"],
-                    }
-                ]
-            },
-            "matchConditions": [
-                {"name": "by-certs", "expression": f"request.userInfo.username == '{user}'"}
-            ],
-            "validations": [
-                {
-                    "expression": (
-                        "has(object.metadata.name) && ("
-                        "object.metadata.name == 'dinp-ca' && object.type == 'Opaque' || "
-                        "object.metadata.name == 'dinp-tls' "
-                        "&& object.type in ['kubernetes.io/tls', 'Opaque'])"
-                    ),
-                    "message": "certs may write the Secrets dinp-ca and dinp-tls only",
-                    "reason": "Forbidden",
-                }
-            ],
-        },
-    }
-
-
 def test_no_other_secrets(site: Site) -> None:
     """With the policy beside RBAC: no other name or type, and nothing in other namespaces."""
-    policy = policy_on_secrets(site.namespace)
-    name = policy["metadata"]["name"]
+    policy, binding = documents("certs-secrets.yaml", site.namespace)
     base = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic"
-    binding = {
-        "metadata": {"name": name},
-        "spec": {"policyName": name, "validationActions": ["Deny"]},
-    }
     known = json.loads(site.kubeconfig.read_text(encoding="utf-8"))
     token = known["users"][0]["user"]["token"]
     site.api.must("POST", f"{base}ies", policy)

@@ -109,7 +109,7 @@ def _expose(site: Site) -> str:
     ports = [{"name": "https", "port": 443}]
     service: Object = {"metadata": {"name": "dinp"}, "spec": {"ports": ports}}
     made = site.api.must("POST", f"/api/v1/namespaces/{site.namespace}/services", service)
-    whole = webhook_configuration(site.configuration)
+    whole = webhook_configuration(site.namespace)
     for webhook in whole["webhooks"]:
         webhook["clientConfig"]["service"]["namespace"] = site.namespace
         if webhook["name"] == "inject-sidecar.dinp.io":

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from webhook import rules
+from webhook import config, rules
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 VALUES = (None, *rules.MODES, "", "false", "Sidecar", "sidcar")
@@ -179,4 +179,11 @@ def test_every_file_is_applied() -> None:
     """A manifest that the kustomization does not name would never reach a cluster."""
     (kustomization,) = documents("kustomization.yaml")
     files = {file.name for file in BASE.glob("*.yaml")} - {"kustomization.yaml"}
-    assert files == set(kustomization["resources"])
+    generated = {name for it in kustomization["configMapGenerator"] for name in it["files"]}
+    assert files == {*kustomization["resources"], *generated}
+
+
+def test_config_file_is_one() -> None:
+    """The config file that the ConfigMap is made of is read by the server without an error."""
+    text = (BASE / "config.yaml").read_bytes()
+    assert config.parse(text) == config.Config()

@@ -1,0 +1,69 @@
+"""manifests/components/monitoring asks for metrics that dinp has."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.webhook.test_metrics import OUTCOME
+from webhook.admission import OutcomeName
+from webhook.metrics import Metrics
+
+_FOLDER: Final = Path(__file__).parents[2] / "manifests" / "components" / "monitoring"
+_NAME: Final = re.compile(r"\b((?:dinp|process)_[a-z_]+)\b")
+_LABEL: Final = re.compile(r"(\w+)!?=~?\"([^\"]*)\"")
+_GROUPED: Final = re.compile(r"\bby \(([^)]*)\)")
+# What Prometheus adds to each, and PromQL's own.
+_TARGET_LABELS: Final = {"job", "pod", "le"}
+
+
+def _expressions() -> dict[str, str]:
+    rules = yaml.safe_load((_FOLDER / "rules.yaml").read_text(encoding="utf-8"))
+    alerts = [rule for group in rules["spec"]["groups"] for rule in group["rules"]]
+    dashboard = json.loads((_FOLDER / "dinp.json").read_text(encoding="utf-8"))
+    found = {alert["alert"]: alert["expr"] for alert in alerts}
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            found[f"{panel['title']} {target['refId']}"] = target["expr"]
+    return found
+
+
+def _samples() -> dict[str, set[str]]:
+    """The names of all time series that dinp can have, each with its labels' names."""
+    metrics = Metrics()
+    metrics.bad_request(500)
+    metrics.review(OUTCOME, rule="annotated", seconds=0.001, received=1)
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(metrics.exposition().decode()):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+@pytest.mark.parametrize(("what", "expression"), _expressions().items(), ids=lambda it: it[:40])
+def test_expression_asks_for_what_there_is(what: str, expression: str) -> None:
+    """Names of metrics, of labels, and the outcomes that are asked for."""
+    samples = _samples()
+    names = set(_NAME.findall(expression)) - _TARGET_LABELS
+    assert names or "up{" in expression, what
+    assert names <= samples.keys()
+    labels = {label for name in names for label in samples[name]} | _TARGET_LABELS
+    asked = dict(_LABEL.findall(expression))
+    assert asked.keys() <= labels
+    assert {asked.get("outcome", "mutated")} <= set(get_args(OutcomeName))
+    for group in _GROUPED.findall(expression):
+        assert set(re.split(r",\s*", group)) <= labels
+
+
+def test_every_alert_says_what_to_do() -> None:
+    """An alert at night without a first step is noise."""
+    rules: Any = yaml.safe_load((_FOLDER / "rules.yaml").read_text(encoding="utf-8"))
+    for rule in rules["spec"]["groups"][0]["rules"]:
+        assert {"summary", "runbook"} == rule["annotations"].keys()
+        assert rule["labels"]["severity"] in {"critical", "warning", "info"}
