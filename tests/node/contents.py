@@ -31,14 +31,14 @@ def all_images(programs: Programs) -> list[Image]:
 
 def pause() -> Image:
     """The sandbox's container; it can also be a container that does nothing."""
-    image = _with_shell(PAUSE)
+    image = with_shell(PAUSE)
     image.entrypoint = ("sh", "-c", _PAUSE)
     return image
 
 
 def client() -> Image:
     """A shell and the docker CLI 20.10."""
-    image = _with_shell(CLIENT)
+    image = with_shell(CLIENT)
     image.command = ("sh",)
     image.add("/usr/bin/docker")
     return image
@@ -46,7 +46,7 @@ def client() -> Image:
 
 def python_client() -> Image:
     """Python with docker-py."""
-    image = _with_shell(PYTHON_CLIENT)
+    image = with_shell(PYTHON_CLIENT)
     image.command = ("python3",)
     add_python(image)
     return image
@@ -73,7 +73,8 @@ def dind_29(programs: Programs) -> Image:
     return image
 
 
-def _with_shell(name: str) -> Image:
+def with_shell(name: str) -> Image:
+    """An image of busybox, root and a user."""
     image = Image(name)
     image.add_busybox()
     image.files["etc/passwd"] = _PASSWD
@@ -83,7 +84,7 @@ def _with_shell(name: str) -> Image:
 
 
 def _dind(name: str) -> Image:
-    image = _with_shell(f"{_HUB}{name}")
+    image = with_shell(f"{_HUB}{name}")
     image.entrypoint = ("dockerd-entrypoint.sh",)
     image.environment = {"DOCKER_TLS_CERTDIR": "/certs"}
     image.files["usr/local/bin/dockerd-entrypoint.sh"] = _ENTRYPOINT.read_text(encoding="utf-8")

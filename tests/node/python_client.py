@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import sysconfig
+from collections.abc import Set
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +16,10 @@ PYTHON_CLIENT: Final = "localhost/python:1"
 _LOCK: Final = Path(__file__).with_name("requirements.lock")
 _INSTALLED: Final = Path(__file__).parents[2] / "build" / "assets"
 _LIBRARY: Final = "opt/docker-py"
-_NOT_NEEDED: Final = frozenset(
-    {"__pycache__", "site-packages", "dist-packages", "test", "idlelib", "tkinter", "ensurepip"}
-)
+_CACHES: Final = frozenset({"__pycache__"})
+_NOT_NEEDED: Final = _CACHES | {
+    *("site-packages", "dist-packages", "test", "idlelib", "tkinter", "ensurepip")
+}
 
 
 def add_python(image: Image) -> None:
@@ -30,17 +32,18 @@ def add_python(image: Image) -> None:
     python = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]  # undocumented, and what venv itself uses
     image.add(python, "/usr/bin/python3")
     standard = Path(sysconfig.get_path("stdlib"))
-    _add_tree(image, standard, str(standard).lstrip("/"))
-    _add_tree(image, _docker_py(), _LIBRARY)
+    add_tree(image, standard, str(standard).lstrip("/"), _NOT_NEEDED)
+    add_tree(image, _docker_py(), _LIBRARY)
     image.environment = {"PYTHONHOME": sys.base_prefix, "PYTHONPATH": f"/{_LIBRARY}"}
 
 
-def _add_tree(image: Image, folder: Path, target: str) -> None:
+def add_tree(image: Image, folder: Path, target: str, but: Set[str] = _CACHES) -> None:
+    """Add a folder with all below it `but` what has one of these names."""
     for path in sorted(folder.iterdir()):
-        if path.name in _NOT_NEEDED or path.name.startswith("config-"):
+        if path.name in but or path.name.startswith("config-"):
             continue
         if path.is_dir():
-            _add_tree(image, path, f"{target}/{path.name}")
+            add_tree(image, path, f"{target}/{path.name}", but)
         elif path.suffix == ".so":
             image.add(path, f"{target}/{path.name}")  # with what it is linked to
         elif path.is_file():

@@ -1,0 +1,1 @@
+"""dinp as its manifests install it, on a cluster of two nodes."""
