@@ -47,6 +47,15 @@ class NodeInstallation(Installation):
         self._published = False
         self._link = directory / "logs" / "dinp.log"
 
+    def install(self) -> None:
+        """Install it, but for its Deployments: it runs here beside the API server.
+
+        Raises:
+            StartError: a part did not come up.
+        """
+        super().install()
+        self.api.must("DELETE", "/apis/apps/v1/namespaces/dinp-system/deployments")
+
     def serve(self, config: str = "{}\n") -> None:
         """Run `dinp serve` on the address that Pods and the API server reach it by."""
         self._address = self.cluster.address
