@@ -45,7 +45,7 @@ apiserver: $(STAMP) ## run a real API server with dinp registered, to try it by 
 	@exec $(BIN)/python -m tools.apiserver
 
 e2e: $(STAMP) ## Pods on a real node, root: the first build takes half an hour, later a minute
-	$(BIN)/python -m pytest -m node tests/node $(ARGS)
+	$(BIN)/python -m pytest -m node tests $(ARGS)
 
 cluster: $(STAMP) ## run a real cluster of one node with dinp in it, to try it by hand, until ^C
 	@exec $(BIN)/python -m tools.cluster
@@ -73,7 +73,7 @@ check: $(STAMP) ## ruff, formatting, import contracts, shellcheck, mypy: what CI
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck webhook/dind.sh tests/node/dockerd-entrypoint.sh
+	$(BIN)/shellcheck webhook/dind.sh tests/node/dockerd-entrypoint.sh tests/cgroup2/init.sh
 	$(BIN)/mypy
 
 corpus: $(STAMP) ## send every Pod of ../shared/corpus through the server, and print the tables
