@@ -16,7 +16,7 @@ mount -t tmpfs shm /dev/shm
 for directory in /run /tmp /pods; do mkdir -p $directory; mount -t tmpfs tmpfs $directory; done
 mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup # as systemd does
 for cgroup in '' kubepods kubepods/burstable; do # as the kubelet does
-    cd /sys/fs/cgroup && mkdir -p "./$cgroup" && cd "./$cgroup"
+    cd /sys/fs/cgroup && mkdir -p "./$cgroup" && cd "./$cgroup" || exit
     sed 's/[^ ][^ ]*/+&/g' cgroup.controllers >cgroup.subtree_control
 done
 cd /
