@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,28 +16,38 @@ from tests.cluster.installation import SLICES, Installation, endpoint_slice
 from tests.node import contents, kubelet
 from tests.node.containerd import containerd, import_images
 from tests.node.images import Image, write_images
-from tests.node.namespace import Namespace, namespace
+from tests.node.leftovers import make_cgroups
+from tests.node.namespace import Namespace, join, namespace
 from tests.node.programs import Programs
 
 
 @dataclass(frozen=True, slots=True)
-class NodeCluster:
-    """A cluster that runs Pods, and dinp's installation there."""
+class BareCluster:
+    """A cluster that runs Pods."""
 
     cluster: Cluster
-    node: Namespace
-    dinp: Installation
+    nodes: tuple[Namespace, ...]
     programs: Programs
-    directory: Path  # logs/ has a file for each component
+    directory: Path  # logs/ has a file for each component; node1/ has those of the second node
+    api: Api  # the administrator's connection
 
     @property
-    def api(self) -> Api:
-        """The administrator's connection."""
-        return self.dinp.api
+    def node(self) -> Namespace:
+        """The first node."""
+        return self.nodes[0]
 
     def add_images(self, *images: Image) -> None:
-        """Give the node images that only some tests use; what is there already may come again."""
-        import_images(self.node, self.programs, write_images(images, self.directory))
+        """Give the nodes images that only some tests use; what is there already may come again."""
+        files = write_images(images, self.directory)
+        for node in self.nodes:
+            import_images(node, self.programs, files)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCluster(BareCluster):
+    """The same with dinp, which runs beside the API server."""
+
+    dinp: Installation
 
 
 class NodeInstallation(Installation):
@@ -78,17 +89,48 @@ class NodeInstallation(Installation):
 
 @contextmanager
 def node_cluster(programs: Programs, directory: Path, say: Say) -> Iterator[NodeCluster]:
-    """Start everything, until the end of the `with`; `directory` is that of a run (leftovers.py).
+    """Start one node and dinp, until the end of the `with`.
+
+    Raises:
+        StartError: a part did not come up.
+    """
+    with bare_cluster(programs, directory, say) as bare:
+        clock = _Clock(say)
+        with closing(NodeInstallation(bare.cluster, directory)) as dinp:
+            dinp.install()
+            clock.tell("dinp is called for Pods")
+            parts = (bare.cluster, bare.nodes, bare.programs, bare.directory, bare.api)
+            yield NodeCluster(*parts, dinp)
+
+
+@contextmanager
+def bare_cluster(
+    programs: Programs,
+    directory: Path,
+    say: Say,
+    *,
+    nodes: int = 1,
+    images: Iterable[Image] | None = None,
+) -> Iterator[BareCluster]:
+    """Start control plane and nodes; `directory` is that of a run (leftovers.py).
+
+    `images` are those of the nodes, where not all_images().
 
     Raises:
         StartError: a part did not come up.
     """
     clock = _Clock(say)
     with ExitStack() as stack:
-        node = stack.enter_context(namespace(directory))
-        stack.enter_context(containerd(node, programs))
+        made = [stack.enter_context(_node(directory, number)) for number in range(nodes)]
+        for one, other in itertools.combinations(made, 2):
+            join(one, other)
+        for node in made:
+            stack.enter_context(containerd(node, programs))
         clock.tell("containerd answers")
-        import_images(node, programs, write_images(contents.all_images(programs), directory))
+        wanted = contents.all_images(programs) if images is None else images
+        files = write_images(wanted, directory)
+        for node in made:
+            import_images(node, programs, files)
         clock.tell("the images are made and imported")
         flags = {
             "service-cluster-ip-range": kubelet.SERVICES,
@@ -96,17 +138,27 @@ def node_cluster(programs: Programs, directory: Path, say: Say) -> Iterator[Node
             "enable-aggregator-routing": "true",  # no kube-proxy is where it runs: see namespace.py
             "kubelet-preferred-address-types": "InternalIP",
         }
-        started = control_plane(programs.api_server, directory, node.outside, flags)
+        started = control_plane(programs.api_server, directory, made[0].outside, flags)
         cluster = stack.enter_context(started)
+        api = stack.enter_context(closing(Api(cluster)))
         clock.tell("the API server answers")
         stack.enter_context(kubelet.controllers(cluster, programs, directory))
-        stack.enter_context(kubelet.kubelet(node, cluster, programs))
-        clock.tell("the node is Ready")
-        dinp = NodeInstallation(cluster, directory)
-        stack.callback(dinp.close)
-        dinp.install()
-        clock.tell("dinp is called for Pods")
-        yield NodeCluster(cluster, node, dinp, programs, directory)
+        for node in made:
+            stack.enter_context(kubelet.kubelet(node, cluster, programs))
+        clock.tell("Ready: " + ", ".join(node.name for node in made))
+        yield BareCluster(cluster, tuple(made), programs, directory, api)
+
+
+@contextmanager
+def _node(directory: Path, number: int) -> Iterator[Namespace]:
+    """The namespaces of a node; those after the first have a folder and cgroups of their own."""
+    own, cgroup, name = directory, directory.name, f"node{number}"
+    if number:
+        own, cgroup = directory / name, f"{directory.name}/{name}"
+        (own / "logs").mkdir(parents=True)
+        make_cgroups(cgroup)
+    with namespace(own, name, f"/{cgroup}") as made:
+        yield made
 
 
 class _Clock:

@@ -12,7 +12,6 @@ from tests.cluster.processes import StartError, wait_until
 from tests.node.namespace import Namespace
 from tests.node.programs import Programs
 
-POD_NETWORK: Final = "10.244.0.0/24"
 SOCKET: Final = "/run/containerd/containerd.sock"
 PAUSE: Final = "localhost/pause:3"
 MTU: Final = 1420  # of the Pod network: no default of anybody's
@@ -48,7 +47,9 @@ def containerd(node: Namespace, programs: Programs) -> Iterator[None]:
     """
     cni_config = node.directory / "cni"
     cni_config.mkdir()
-    (cni_config / "10-pods.conflist").write_text(json.dumps(_pod_network()), encoding="utf-8")
+    (cni_config / "10-pods.conflist").write_text(
+        json.dumps(_pod_network(node.pods)), encoding="utf-8"
+    )
     config = node.directory / "containerd.toml"
     settings = {"socket": SOCKET, "pause": PAUSE, "cni": programs.cni, "cni_config": cni_config}
     config.write_text(_CONFIG.format(**settings, runc=programs.runc / "runc"), encoding="utf-8")
@@ -82,7 +83,7 @@ def _ctr(programs: Programs) -> list[str]:
     return [str(programs.containerd / "ctr"), f"--address={SOCKET}"]
 
 
-def _pod_network() -> dict[str, Any]:
+def _pod_network(subnet: str) -> dict[str, Any]:
     bridge = {
         "type": "bridge",
         "bridge": "cni0",
@@ -92,7 +93,7 @@ def _pod_network() -> dict[str, Any]:
         "mtu": MTU,
         "ipam": {
             "type": "host-local",
-            "ranges": [[{"subnet": POD_NETWORK}]],
+            "ranges": [[{"subnet": subnet}]],
             "routes": [{"dst": "0.0.0.0/0"}],
         },
     }

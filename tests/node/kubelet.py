@@ -14,7 +14,6 @@ from tests.node.containerd import SOCKET
 from tests.node.namespace import Namespace
 from tests.node.programs import Programs, command
 
-NAME: Final = "node0"
 SERVICES: Final = "10.96.0.0/16"
 API_SERVICE: Final = "10.96.0.1"  # the API server's own Service
 CLUSTER_DOMAIN: Final = "cluster.local"
@@ -51,13 +50,15 @@ def kubelet(node: Namespace, cluster: Cluster, programs: Programs) -> Iterator[N
         for name, arguments in _commands(node, cluster, programs).items():
             stack.enter_context(node.running(name, arguments))
         with closing(Api(cluster)) as api:
-            wait_until(lambda: is_ready(api), "the node is Ready", seconds=_READY_SECONDS)
+            wait_until(
+                lambda: is_ready(api, node.name), "the node is Ready", seconds=_READY_SECONDS
+            )
         yield
 
 
-def is_ready(api: Api) -> bool:
-    """Whether the node takes Pods."""
-    answer = api.get(f"/api/v1/nodes/{NAME}")
+def is_ready(api: Api, name: str) -> bool:
+    """Whether a node takes Pods."""
+    answer = api.get(f"/api/v1/nodes/{name}")
     if answer.status != 200:  # it has not registered yet
         return False
     conditions = answer.body["status"].get("conditions", [])
@@ -66,13 +67,13 @@ def is_ready(api: Api) -> bool:
 
 def _commands(node: Namespace, cluster: Cluster, programs: Programs) -> dict[str, list[str]]:
     kubelet_file = _write(node.directory / "kubelet.json", _kubelet(node))
-    proxy_file = _write(node.directory / "kube-proxy.json", _kube_proxy(cluster))
+    proxy_file = _write(node.directory / "kube-proxy.json", _kube_proxy(cluster, node.name))
     return {
         "kubelet": [
             str(programs.kubernetes / "kubelet"),
             f"--config={kubelet_file}",
             f"--kubeconfig={cluster.kubeconfig}",
-            f"--hostname-override={NAME}",
+            f"--hostname-override={node.name}",
             f"--node-ip={node.inside}",
         ],
         "kube-proxy": [str(programs.kubernetes / "kube-proxy"), f"--config={proxy_file}"],
@@ -91,7 +92,7 @@ def _kubelet(node: Namespace) -> dict[str, Any]:
         "authorization": {"mode": "AlwaysAllow"},
         "containerRuntimeEndpoint": f"unix://{SOCKET}",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{node.directory.name}",
+        "cgroupRoot": node.cgroup,
         "clusterDNS": [node.inside],
         "clusterDomain": CLUSTER_DOMAIN,
         "resolvConf": str(resolv_conf),
@@ -107,13 +108,13 @@ def _kubelet(node: Namespace) -> dict[str, Any]:
     }
 
 
-def _kube_proxy(cluster: Cluster) -> dict[str, Any]:
+def _kube_proxy(cluster: Cluster, name: str) -> dict[str, Any]:
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "iptables",
         "clientConnection": {"kubeconfig": str(cluster.kubeconfig)},
-        "hostnameOverride": NAME,
+        "hostnameOverride": name,
         "conntrack": {"maxPerCore": 0, "min": 0},
         "oomScoreAdj": 0,
         "healthzBindAddress": "127.0.0.1:10256",

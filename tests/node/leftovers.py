@@ -29,7 +29,7 @@ def run_directory() -> Iterator[Path]:
     try:
         with _locked(directory):
             (directory / "logs").mkdir()
-            _make_cgroups(directory.name)
+            make_cgroups(directory.name)
             yield directory
     finally:
         _remove(directory)
@@ -80,7 +80,8 @@ def _roots() -> list[Path]:
     return sorted({path.resolve() for path in _CGROUPS.iterdir() if path.is_dir()})
 
 
-def _make_cgroups(name: str) -> None:
+def make_cgroups(name: str) -> None:
+    """Make one in each hierarchy; those of a run end with its folder."""
     for root in _roots():
         cgroup = root / name
         cgroup.mkdir()

@@ -31,9 +31,12 @@ _PRIVATE: Final = ("/var/lib", "/var/log")
 class Namespace:
     """Namespaces that live as long as the process `pid`, and their two ends of one network."""
 
+    name: str
     pid: int
     outside: str  # this machine's address
     inside: str  # the node's address
+    pods: str  # the network of its Pods
+    cgroup: str  # below each hierarchy; all of its Pods are in there
     directory: Path
 
     def command(self, *arguments: str) -> list[str]:
@@ -56,7 +59,7 @@ class Namespace:
 
 
 @contextmanager
-def namespace(directory: Path) -> Iterator[Namespace]:
+def namespace(directory: Path, name: str, cgroup: str) -> Iterator[Namespace]:
     """Make the namespaces and the network between; `directory` is for the node's files.
 
     Raises:
@@ -70,7 +73,9 @@ def namespace(directory: Path) -> Iterator[Namespace]:
         assert pid is not None
         network = f"198.18.{random.randrange(1, 256)}"  # noqa: S311 - no secret
         last = random.randrange(0, 256, 4)  # noqa: S311 - no secret
-        node = Namespace(pid, f"{network}.{last + 1}", f"{network}.{last + 2}", directory)
+        outside, inside = (f"{network}.{last + number}" for number in (1, 2))
+        pods = f"10.{random.randrange(128, 240)}.{random.randrange(256)}.0/24"  # noqa: S311 - no secret
+        node = Namespace(name, pid, outside, inside, pods, cgroup, directory)
         try:
             _mount(node)
             _connect(node)
@@ -106,13 +111,32 @@ def _mount(node: Namespace) -> None:
 
 def _connect(node: Namespace) -> None:
     name = f"dinp{random.randrange(16**6):06x}"  # noqa: S311 - no secret
-    peer = ["peer", "name", "node0", "netns", str(node.pid)]
+    peer = ["peer", "name", node.name, "netns", str(node.pid)]
     output([command("ip"), "link", "add", name, "type", "veth", *peer])
     output([command("ip"), "address", "add", f"{node.outside}/30", "dev", name])
     output([command("ip"), "link", "set", name, "up"])
     ip = command("ip")
     node.run(ip, "link", "set", "lo", "up")
-    node.run(ip, "address", "add", f"{node.inside}/30", "dev", "node0")
-    node.run(ip, "link", "set", "node0", "up")
+    node.run(ip, "address", "add", f"{node.inside}/30", "dev", node.name)
+    node.run(ip, "link", "set", node.name, "up")
     node.run(ip, "route", "add", "default", "via", node.outside)
     node.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+    # The API server is outside, and calls webhooks that run as Pods.
+    output([ip, "route", "add", node.pods, "via", node.inside])
+
+
+def join(one: Namespace, other: Namespace) -> None:
+    """Connect two nodes, and so their Pods, with each other."""
+    ip = command("ip")
+    ends = [(one, f"to-{other.name}", other), (other, f"to-{one.name}", one)]
+    (_, name, _), (_, peer, _) = ends
+    output(
+        [
+            *(ip, "link", "add", name, "netns", str(one.pid), "type", "veth"),
+            *("peer", "name", peer, "netns", str(other.pid)),
+        ]
+    )
+    for here, device, there in ends:
+        here.run(ip, "link", "set", device, "up")
+        here.run(ip, "route", "add", f"{there.inside}/32", "dev", device)
+        here.run(ip, "route", "add", there.pods, "via", there.inside, "dev", device, "onlink")
