@@ -21,6 +21,7 @@ _IDLE_SECONDS: Final = 60.0
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
+STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 
 Object = dict[str, Any]
 
@@ -52,12 +53,14 @@ class Cluster:
     kubectl_program: Path
     audit_log: Path
 
-    def kubectl(self, *arguments: str, given: Object | str | None = None) -> Kubectl:
+    def kubectl(
+        self, *arguments: str, given: Object | str | None = None, seconds: float = 60
+    ) -> Kubectl:
         """Run kubectl, with `given` on its standard input."""
         text = given if given is None or isinstance(given, str) else json.dumps(given)
         command = [str(self.kubectl_program), f"--kubeconfig={self.kubeconfig}", *arguments]
         done = subprocess.run(  # noqa: S603 - our own command
-            command, input=text, capture_output=True, text=True, timeout=60, check=False
+            command, input=text, capture_output=True, text=True, timeout=seconds, check=False
         )
         return Kubectl(done.returncode, done.stdout, done.stderr)
 
@@ -93,20 +96,26 @@ class Api:
         self._connection.close()
 
     def request(
-        self, method: str, path: str, body: Object | None = None, *, media_type: str = _JSON
+        self,
+        method: str,
+        path: str,
+        body: Object | None = None,
+        *,
+        media_type: str = _JSON,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send one request; `path` may have a query.
 
         Raises:
             OSError: there is no connection.
         """
-        headers = {**self._headers, "Content-Type": media_type, "Accept": _JSON}
+        sent = {**self._headers, "Content-Type": media_type, "Accept": _JSON, **(headers or {})}
         encoded = None if body is None else json.dumps(body)
         if time.monotonic() - self._used > _IDLE_SECONDS:
             self._connection.close()  # the next request opens it anew
         self._used = time.monotonic()
         try:
-            self._connection.request(method, path, encoded, headers)
+            self._connection.request(method, path, encoded, sent)
             answer = self._connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException):
@@ -160,6 +169,12 @@ class Api:
         whole = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         assert self.request("POST", path, whole).status in (201, 409)
+
+    def service_account_token(self, namespace: str, name: str) -> str:
+        """A token of a ServiceAccount's, as its Pods get one: for an hour."""
+        request: Object = {"spec": {"expirationSeconds": 3600}}
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+        return str(self.must("POST", path, request)["status"]["token"])
 
 
 def _decoded(text: bytes) -> Object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,19 @@ from tests.terminal import teller
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """etcd and kube-apiserver. A machine that cannot have them fails: it never skips."""
+    with _started(request) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def own_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Another one, for a module whose tests install, remove or attack dinp."""
+    with _started(request) as started:
+        yield started
+
+
+@contextmanager
+def _started(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     programs = assets.find_or_build(teller(request))
     # Not tmp_path_factory: pytest keeps the folders of three runs, and these hold keys.
     with (

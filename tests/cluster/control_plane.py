@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import random
 import secrets
@@ -53,7 +54,8 @@ def control_plane(
     """
     client, peer, port = free_ports(3)
     etcd_url, peer_url = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
-    cluster = _write_files(assets, directory, address, port)
+    own = _service_address(flags or {})
+    cluster = _write_files(assets, directory, (address, *own), port)
     etcd = [str(assets.etcd), "--unsafe-no-fsync", f"--data-dir={directory / 'etcd'}"]
     etcd += [f"--listen-client-urls={etcd_url}", f"--advertise-client-urls={etcd_url}"]
     etcd += [f"--listen-peer-urls={peer_url}", f"--initial-advertise-peer-urls={peer_url}"]
@@ -135,11 +137,19 @@ def _service_network() -> dict[str, str]:
     raise StartError("found no loopback network whose port 443 is free")
 
 
-def _write_files(assets: Assets, directory: Path, address: str, port: int) -> Cluster:
+def _service_address(flags: Mapping[str, object]) -> tuple[str, ...]:
+    """By which Pods call it, and check its certificate: the first of the Services' network."""
+    services = flags.get("service-cluster-ip-range")
+    return () if services is None else (str(ipaddress.ip_network(str(services))[1]),)
+
+
+def _write_files(assets: Assets, directory: Path, addresses: tuple[str, ...], port: int) -> Cluster:
+    """Write what the API server reads; it listens at the first of its addresses."""
+    address = addresses[0]
     now = datetime.now(UTC)
     ca = authority.issue_ca("test cluster", now=now, lifetime=DAY)
     (directory / "ca.crt").write_bytes(ca.certificate)
-    write_server_pair(directory, ca, (address, "localhost", "kubernetes.default.svc"))
+    write_server_pair(directory, ca, (*addresses, "localhost", "kubernetes.default.svc"))
     write_secret(directory / "service-accounts.key", _service_account_key())
     token = secrets.token_hex(16)
     users = [f'{token},admin,admin,"system:masters"']

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
-from webhook import config, rules
+from certs.cli import certs
+from certs.store import Names
+from webhook import cli, config, rules
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 VALUES = (None, *rules.MODES, "", "false", "Sidecar", "sidcar")
@@ -187,3 +190,170 @@ def test_config_file_is_one() -> None:
     """The config file that the ConfigMap is made of is read by the server without an error."""
     text = (BASE / "config.yaml").read_bytes()
     assert config.parse(text) == config.Config()
+
+
+DEPLOYMENTS = {
+    deployment["metadata"]["name"]: deployment
+    for file in ("deployment.yaml", "certs-deployment.yaml")
+    for deployment in documents(file)
+}
+
+
+def spec_of(name: str) -> dict[str, Any]:
+    """The spec of a Deployment's Pods."""
+    found: dict[str, Any] = DEPLOYMENTS[name]["spec"]["template"]["spec"]
+    return found
+
+
+def container_of(name: str) -> dict[str, Any]:
+    (container,) = spec_of(name)["containers"]
+    found: dict[str, Any] = container
+    return found
+
+
+def command_of(name: str) -> click.Context:
+    """The command of its container, with its arguments as click understands them."""
+    arguments = list(container_of(name)["args"])
+    command: click.Command = cli.main
+    while isinstance(command, click.Group):
+        found = command.get_command(click.Context(command), arguments.pop(0))
+        assert found is not None
+        command = found
+    return command.make_context(command.name, arguments)
+
+
+def selectors() -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Each that is meant for Pods of dinp's: what has it, whose Pods it is for, its labels."""
+    for name, deployment in DEPLOYMENTS.items():
+        yield f"Deployment {name}", name, deployment["spec"]["selector"]["matchLabels"]
+        for it in spec_of(name).get("topologySpreadConstraints", []):
+            yield f"{it['topologyKey']} of {name}", name, it["labelSelector"]["matchLabels"]
+    (service,) = documents("service.yaml")
+    yield "Service", "dinp", service["spec"]["selector"]
+    (budget,) = documents("disruption-budget.yaml")
+    yield "PodDisruptionBudget", "dinp", budget["spec"]["selector"]["matchLabels"]
+    for policy in documents("network-policies.yaml"):
+        name = policy["metadata"]["name"]
+        yield f"NetworkPolicy {name}", name, policy["spec"]["podSelector"]["matchLabels"]
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [pytest.param(name, labels, id=what) for what, name, labels in selectors()],
+)
+def test_selectors_pick_the_pods_they_are_for(name: str, labels: dict[str, str]) -> None:
+    """Those of one Deployment, and of no other."""
+    picked = [
+        other
+        for other, deployment in DEPLOYMENTS.items()
+        if labels.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    ]
+    assert [name] == picked
+
+
+def test_every_deployment_is_shut_in() -> None:
+    """Each has its NetworkPolicy; certs is called by nobody, and the webhook calls nobody."""
+    policies = {it["metadata"]["name"]: it["spec"] for it in documents("network-policies.yaml")}
+    assert DEPLOYMENTS.keys() == policies.keys()
+    assert policies["dinp"]["policyTypes"] == ["Ingress", "Egress"]
+    assert policies["dinp-certs"]["policyTypes"] == ["Ingress"]
+    assert "egress" not in policies["dinp"]
+    assert "ingress" not in policies["dinp-certs"]
+
+
+def test_ports_are_those_of_the_server() -> None:
+    """Names and numbers: of the container, its probes, the Service and the NetworkPolicy."""
+    container, options = container_of("dinp"), command_of("dinp").params
+    ports = {it["name"]: it["containerPort"] for it in container["ports"]}
+    assert ports == {"https": options["secure_port"], "health": options["health_port"]}
+    paths = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+    for probe, path in paths.items():
+        assert container[probe]["httpGet"] == {"path": path, "port": "health"}
+    (service,) = documents("service.yaml")
+    assert [it["targetPort"] for it in service["spec"]["ports"]] == ["https"]
+    policy, _ = documents("network-policies.yaml")
+    (ingress,) = policy["spec"]["ingress"]
+    assert ingress.keys() == {"ports"}
+    assert [it["port"] for it in ingress["ports"]] == list(ports)
+
+
+def test_files_are_those_of_the_server() -> None:
+    """What its flags name is mounted: the Secret that certs writes, and the config file."""
+    container, options = container_of("dinp"), command_of("dinp").params
+    mounts = {it["mountPath"]: it["name"] for it in container["volumeMounts"]}
+    assert all(it["readOnly"] for it in container["volumeMounts"])
+    volumes = {it["name"]: it for it in spec_of("dinp")["volumes"]}
+    for file in ("tls_cert_file", "tls_private_key_file"):
+        assert volumes[mounts[str(options[file].parent)]]["secret"] == {"secretName": Names().leaf}
+    (kustomization,) = documents("kustomization.yaml")
+    (generator,) = kustomization["configMapGenerator"]
+    volume = volumes[mounts[str(options["config"].parent)]]
+    assert volume["configMap"] == {"name": generator["name"]}
+    assert [options["config"].name] == generator["files"]
+    assert volumes.keys() == set(mounts.values())
+
+
+def test_the_end_has_its_time() -> None:
+    """The kubelet kills no server that still serves while others learn that it ends."""
+    options = command_of("dinp").params
+    needed = options["shutdown_delay"] + options["shutdown_timeout"]
+    assert spec_of("dinp")["terminationGracePeriodSeconds"] > needed
+    strategy = DEPLOYMENTS["dinp"]["spec"]["strategy"]["rollingUpdate"]
+    assert strategy == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_certs_runs_with_its_defaults() -> None:
+    """Namespace, Secrets and registration are those of the manifests, and what it may write."""
+    context = command_of("dinp-certs")
+    assert context.command is certs.commands["run"]
+    options = context.params
+    (namespace,), (registration,) = documents("namespace.yaml"), documents("webhook.yaml")
+    (service,) = documents("service.yaml")
+    assert options["namespace"] == namespace["metadata"]["name"]
+    assert options["service"] == service["metadata"]["name"]
+    assert options["configuration"] == registration["metadata"]["name"]
+    role, _, cluster_role, _ = documents("certs-permissions.yaml")
+    assert [options["ca_secret"], options["tls_secret"]] == role["rules"][0]["resourceNames"]
+    assert [options["configuration"]] == cluster_role["rules"][0]["resourceNames"]
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_pods_are_modest(name: str) -> None:
+    """Memory is limited, the processor is not; no token that is not used; ours in priority."""
+    spec, resources = spec_of(name), container_of(name)["resources"]
+    assert {"cpu", "memory"} == resources["requests"].keys()
+    assert {"memory"} == resources["limits"].keys()
+    assert spec["automountServiceAccountToken"] is (name == "dinp-certs")
+    accounts = {it["metadata"]["name"]: it for it in documents("service-accounts.yaml")}
+    assert accounts[spec["serviceAccountName"]]["automountServiceAccountToken"] is False
+    (priority,) = documents("priority-class.yaml")
+    assert spec["priorityClassName"] == priority["metadata"]["name"]
+    assert "globalDefault" not in priority
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+
+
+def test_the_image_has_a_version() -> None:
+    """One name for both, which the kustomization replaces; a moving tag would be no version."""
+    (kustomization,) = documents("kustomization.yaml")
+    (image,) = kustomization["images"]
+    assert {image["name"]} == {container_of(name)["image"] for name in DEPLOYMENTS}
+    assert image["newTag"] not in ("", "latest")
+
+
+@pytest.mark.parametrize("name", ["certs-secrets.yaml", "certs-registration.yaml"])
+def test_policies_hold_certs_and_nobody_else(name: str) -> None:
+    """They are for its ServiceAccount alone, and refuse where they cannot judge."""
+    policy, binding = documents(name)
+    (account,) = (
+        it["metadata"]
+        for it in documents("service-accounts.yaml")
+        if it["metadata"]["name"] == spec_of("dinp-certs")["serviceAccountName"]
+    )
+    username = f"system:serviceaccount:{account['namespace']}:{account['name']}"
+    (condition,) = policy["spec"]["matchConditions"]
+    assert condition["expression"] == f"request.userInfo.username == '{username}'"
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    assert binding["spec"] == {
+        "policyName": policy["metadata"]["name"],
+        "validationActions": ["Deny"],
+    }

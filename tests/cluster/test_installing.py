@@ -1,0 +1,381 @@
+"""manifests/base applied, applied again, upgraded to and removed, as kubectl and the API server do it.
+
+No controllers run here. So Deployments make no Pods, and what kube-controller-manager does to a
+namespace that is deleted is done by `finish_namespace`. tests/installation has all of it on nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from certs import authority
+from tests.cluster.api import Api, Cluster, Object
+from tests.cluster.installation import BASE, CONFIGURATION, is_injected, publish, small_pod
+from tests.cluster.processes import running, wait_until
+from tests.cluster.test_certs import Site, installed_site, writes
+from tests.terminal import teller
+from tools.certificates import DAY
+from tools.serving import post_review, serving
+from webhook import rules
+
+pytestmark = pytest.mark.cluster
+
+ROOT: Final = BASE.parents[1]
+NAMESPACE: Final = "dinp-system"
+PART_OF: Final = "app.kubernetes.io/part-of"
+CLIENT_SIDE: Final = ("apply", "--validate=strict", "--kustomize")
+SERVER_SIDE: Final = ("apply", "--validate=strict", "--server-side", "--kustomize")
+WAYS: Final = {"client-side": CLIENT_SIDE, "server-side": SERVER_SIDE}
+# kubectl sends the selector of every PodDisruptionBudget again, whatever is there: its patch
+# strategy is `replace`. The API server sees that nothing changes.
+QUIRK: Final = "poddisruptionbudget.policy/dinp configured"
+# Who commits rarely has few, who commits often need not wait for all of them.
+EARLIER: Final = 4
+MEBIBYTE: Final = 1024 * 1024
+UNITS: Final = {"Ki": 1024, "Mi": MEBIBYTE, "Gi": 1024 * MEBIBYTE}
+
+# What the API server itself makes of what it is told.
+OF_EVENTS: Final = {"events", "events.events.k8s.io"}
+OF_API_SERVER: Final = OF_EVENTS | {"ipaddresses.networking.k8s.io"}
+
+Name = tuple[str, str, str]  # resource.group, namespace, name
+Tell = Callable[[str], None]
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Tell:
+    """Print a measured figure."""
+    return teller(request)
+
+
+@pytest.fixture(scope="module")
+def admin(own_cluster: Cluster) -> Iterator[Api]:
+    """The administrator's connection."""
+    with closing(Api(own_cluster)) as api:
+        yield api
+
+
+@pytest.fixture
+def empty(admin: Api) -> Iterator[Api]:
+    """A cluster without dinp, before and after a test."""
+    assert admin.get(f"/api/v1/namespaces/{NAMESPACE}").status == 404
+    yield admin
+    remove(admin)
+    finish_namespace(admin)
+
+
+@pytest.fixture
+def site(empty: Api, tmp_path: Path) -> Site:
+    """manifests/base, where `dinp certs run` has done its first pass."""
+    apply(empty)
+    made = installed_site(empty, tmp_path)
+    assert asyncio.run(writes(made)) == 3
+    return made
+
+
+@pytest.fixture(scope="module")
+def built(own_cluster: Cluster) -> list[Object]:
+    """The objects that kubectl makes of manifests/base."""
+    done = own_cluster.kubectl("kustomize", str(BASE))
+    assert done.code == 0, done.err
+    return list(yaml.safe_load_all(done.out))
+
+
+def apply(api: Api, directory: Path = BASE, way: tuple[str, ...] = CLIENT_SIDE) -> list[str]:
+    """Apply; nobody may have to complain, or to warn. Return what kubectl says, a line an object."""
+    done = api.cluster.kubectl(*way, str(directory))
+    assert (0, "") == (done.code, done.err), done.err
+    return done.out.splitlines()
+
+
+def remove(api: Api) -> None:
+    """Delete, without waiting for the controllers that are not there."""
+    arguments = ("delete", "--wait=false", "--ignore-not-found", "--kustomize", str(BASE))
+    done = api.cluster.kubectl(*arguments)
+    assert (0, "") == (done.code, done.err)
+
+
+def collections(api: Api) -> Iterator[tuple[str, str, bool]]:
+    """Every kind that can be listed: resource.group, path of all of them, is it namespaced."""
+    groups = [
+        (group["name"], f"/apis/{group['preferredVersion']['groupVersion']}")
+        for group in api.must("GET", "/apis")["groups"]
+    ]
+    for group, path in (("", "/api/v1"), *groups):
+        for resource in api.must("GET", path)["resources"]:
+            if "list" in resource["verbs"]:
+                name = f"{resource['name']}.{group}".rstrip(".")
+                yield name, f"{path}/{resource['name']}", resource["namespaced"]
+
+
+def everything(api: Api, query: str = "") -> dict[Name, Object]:
+    """Every object of the cluster."""
+    return {
+        (resource, item["metadata"].get("namespace", ""), item["metadata"]["name"]): item
+        for resource, path, _ in collections(api)
+        for item in api.must("GET", f"{path}{query}")["items"]
+    }
+
+
+def labelled(api: Api) -> dict[Name, Object]:
+    """Those that say that they are dinp's."""
+    return everything(api, f"?labelSelector={PART_OF}%3Ddinp")
+
+
+def finish_namespace(api: Api) -> None:
+    """Be kube-controller-manager: delete what is in a namespace that is deleted, and let it go."""
+    path = f"/api/v1/namespaces/{NAMESPACE}"
+    namespace = api.get(path)
+    if namespace.status == 404:
+        return
+    assert namespace.body["status"]["phase"] == "Terminating"
+    for resource, place, namespaced in collections(api):
+        if namespaced and resource != "componentstatuses":
+            prefix, _, plural = place.rpartition("/")
+            api.request("DELETE", f"{prefix}/namespaces/{NAMESPACE}/{plural}")
+    whole: Object = {"metadata": {"name": NAMESPACE}, "spec": {"finalizers": []}}
+    api.must("PUT", f"{path}/finalize", whole)
+
+
+def versions(api: Api) -> dict[Name, str]:
+    return {name: item["metadata"]["resourceVersion"] for name, item in labelled(api).items()}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_applied_again_it_changes_nothing(empty: Api, tmp_path: Path, way: str) -> None:
+    """No warning, no conflict, no write: not even after certs has written what is its own."""
+    first = apply(empty, way=WAYS[way])
+    site = installed_site(empty, tmp_path)
+    assert asyncio.run(writes(site)) == 3
+    before = versions(empty)
+    second = apply(empty, way=WAYS[way])
+    assert before == versions(empty)
+    assert site.is_right()
+    assert len(first) == len(second) == len(before) - len(("dinp-ca", "dinp-tls"))
+    if way == "client-side":
+        assert {QUIRK} == {line for line in second if not line.endswith(" unchanged")}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_changed_it_keeps_the_ca_bundle(empty: Api, tmp_path: Path, way: str) -> None:
+    """A version that changes every entry of the registration leaves caBundle to certs."""
+    apply(empty, way=WAYS[way])
+    site = installed_site(empty, tmp_path)
+    assert asyncio.run(writes(site)) == 3
+    before = site.bundles()
+    apply(empty, changed_base(tmp_path), WAYS[way])
+    entries = empty.must("GET", CONFIGURATION)["webhooks"]
+    assert {7} == {entry["timeoutSeconds"] for entry in entries}
+    assert before == site.bundles()
+    assert asyncio.run(writes(site)) == 0
+
+
+@pytest.mark.parametrize("first", WAYS)
+def test_who_applies_otherwise_has_no_conflict(empty: Api, first: str) -> None:
+    """Client-side and server-side apply can take over from each other, there and back."""
+    (second,) = WAYS.keys() - {first}
+    apply(empty, way=WAYS[first])
+    for way in (second, first):
+        done = empty.cluster.kubectl(*WAYS[way], str(BASE))
+        assert done.code == 0, done.err
+        assert "conflict" not in done.err
+
+
+def changed_base(directory: Path) -> Path:
+    """A copy with other timeouts."""
+    folder = directory / "base"
+    folder.mkdir()
+    for file in BASE.iterdir():
+        text = file.read_text(encoding="utf-8")
+        (folder / file.name).write_text(
+            text.replace("timeoutSeconds: 5\n", "timeoutSeconds: 7\n")
+            if file.name == "webhook.yaml"
+            else text,
+            encoding="utf-8",
+        )
+    return folder
+
+
+def test_removed_nothing_is_left(empty: Api, tmp_path: Path, tell: Tell) -> None:
+    """Nothing at all that was not there before, of any kind; and what certs made goes, too."""
+    before = everything(empty).keys()
+    apply(empty)
+    assert asyncio.run(writes(installed_site(empty, tmp_path))) == 3
+    installed = everything(empty).keys() - before
+    assert labelled(empty).keys() == {name for name in installed if name[0] not in OF_API_SERVER}
+    done = empty.cluster.kubectl("delete", "--wait=false", "--kustomize", str(BASE))
+    assert (0, "") == (done.code, done.err)
+    left = everything(empty)
+    # What kube-controller-manager deletes with the namespace: nothing else may be left to it.
+    assert {
+        ("namespaces", "", NAMESPACE),
+        ("secrets", NAMESPACE, "dinp-ca"),
+        ("secrets", NAMESPACE, "dinp-tls"),
+    } == {name for name in left.keys() - before if name[0] not in OF_EVENTS}
+    assert left["namespaces", "", NAMESPACE]["status"]["phase"] == "Terminating"
+    finish_namespace(empty)
+    assert set() == everything(empty).keys() - before
+    tell(f"{len(installed)} objects after the installation, 0 after the removal")
+
+
+def test_installed_again_it_works(site: Site) -> None:
+    """After a removal the same command brings a new CA, and all of it is right."""
+    old = site.bundles()[0]
+    remove(site.api)
+    finish_namespace(site.api)
+    apply(site.api)
+    again = installed_site(site.api, site.kubeconfig.parent)
+    assert asyncio.run(writes(again)) == 3
+    assert again.is_right()
+    assert old not in again.bundles()
+
+
+def earlier_versions() -> list[str]:
+    """The commits in which manifests/base changed, the latest ones."""
+    command = ["git", "log", f"--max-count={EARLIER}", "--format=%H", "--", "manifests/base"]
+    return subprocess.run(  # noqa: S603 - our own command
+        command, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_upgrades(empty: Api, tmp_path: Path, way: str, tell: Tell) -> None:
+    """From each earlier version in the history: no complaint, caBundle kept, and all is there."""
+    found = earlier_versions()
+    assert found, "git knows no version of manifests/base"
+    ca = authority.issue_ca("dinp", now=datetime.now(UTC), lifetime=DAY)
+    for commit in found:
+        apply(empty, checked_out(commit, tmp_path / commit), WAYS[way])
+        before = len(labelled(empty))
+        publish(empty, ca.certificate)
+        bundles = [it["clientConfig"] for it in empty.must("GET", CONFIGURATION)["webhooks"]]
+        apply(empty, way=WAYS[way])
+        assert bundles == [
+            it["clientConfig"] for it in empty.must("GET", CONFIGURATION)["webhooks"]
+        ]
+        there = empty.cluster.kubectl("get", "--kustomize", str(BASE), "--output=name")
+        assert (0, "") == (there.code, there.err)
+        tell(f"{way} from {commit[:7]}: {before} -> {len(there.out.splitlines())} objects")
+        remove(empty)
+        finish_namespace(empty)
+
+
+def checked_out(commit: str, directory: Path) -> Path:
+    """manifests/base as it was then."""
+    command = ["git", "archive", commit, "manifests/base"]
+    packed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout  # noqa: S603 - our own command
+    with tarfile.open(fileobj=BytesIO(packed)) as archive:
+        archive.extractall(directory, filter="data")
+    return directory / "manifests" / "base"
+
+
+def test_every_object_is_labelled(built: list[Object]) -> None:
+    """Templates too: what an administrator looks for by label is all there is."""
+    templates = [it["spec"]["template"] for it in built if it["kind"] == "Deployment"]
+    assert len(templates) == 2
+    for item in (*built, *templates):
+        assert item["metadata"]["labels"][PART_OF] == "dinp"
+
+
+def templates(built: list[Object]) -> dict[str, Object]:
+    """The Pods that the Deployments make."""
+    return {
+        it["metadata"]["name"]: it["spec"]["template"] for it in built if it["kind"] == "Deployment"
+    }
+
+
+@pytest.mark.parametrize("name", ["dinp", "dinp-certs"])
+def test_pods_are_restricted(site: Site, built: list[Object], name: str) -> None:
+    """Pod Security takes each Pod without a warning, and sees what it would not take."""
+    template = templates(built)[name]
+    pod = {**template, "metadata": {**template["metadata"], "name": name}}
+    answer = site.api.create_pod(NAMESPACE, pod, fieldValidation="Strict")
+    assert (201, ()) == (answer.status, answer.warnings), answer.message
+    assert answer.body["spec"]["priority"] == 1_000_000
+    (container,) = pod["spec"]["containers"]
+    privileged = {**container, "securityContext": {"privileged": True}}
+    refused = {**pod, "spec": {**pod["spec"], "containers": [privileged]}}
+    answer = site.api.create_pod(NAMESPACE, refused)
+    assert answer.status == 403
+    assert 'violates PodSecurity "restricted:latest"' in answer.message
+
+
+@pytest.mark.parametrize("namespace", sorted(rules.EXCLUDED_NAMESPACES))
+@pytest.mark.parametrize("label", [rules.INJECT, rules.MIGRATE])
+def test_excluded_namespaces_do_without(site: Site, namespace: str, label: str) -> None:
+    """Here nobody answers for dinp: whatever asks, a Pod there is created; elsewhere it is refused."""
+    api, path = site.api, f"/api/v1/namespaces/{namespace}"
+    assert api.create_namespace(namespace).status in (201, 409)
+    api.create_service_account(namespace, "default")
+    restricted = namespace == NAMESPACE
+    if restricted:
+        patch_labels(api, path, {"pod-security.kubernetes.io/enforce": None})
+    patch_labels(api, path, {label: "sidecar", rules.SHARED_DAEMON: "allowed"})
+    try:
+        for inject in (None, "sidecar", "service"):
+            answer = api.create_pod(namespace, with_socket(small_pod(inject)))
+            assert answer.status == 201, answer.message
+            assert not is_injected(answer)
+        asked = api.create_pod("default", small_pod("sidecar"))
+        assert 'failed calling webhook "annotated.dinp.io"' in asked.message
+    finally:
+        patch_labels(api, path, {label: None, rules.SHARED_DAEMON: None})
+
+
+def patch_labels(api: Api, path: str, labels: dict[str, str | None]) -> None:
+    body: Object = {"metadata": {"labels": labels}}
+    api.must("PATCH", path, body, media_type="application/merge-patch+json")
+
+
+def with_socket(pod: dict[str, Any]) -> dict[str, Any]:
+    volume = {"name": "docker", "hostPath": {"path": "/var/run/docker.sock"}}
+    return {**pod, "spec": {**pod["spec"], "volumes": [volume]}}
+
+
+def test_memory(site: Site, built: list[Object], tmp_path: Path, tell: Tell) -> None:
+    """What both processes take is within what they ask for, and half of what they are limited to."""
+    with serving() as server:
+        for _ in range(2000):
+            status, _review = post_review(server, "/pods/inject/sidecar", small_pod())
+            assert status == 200
+        check_memory("dinp", server.process.pid, built, tell)
+    command = [sys.executable, "-c", "from certs.cli import certs; certs()", "run"]
+    command += [f"--kubeconfig={site.kubeconfig}"]
+    with running(command, tmp_path / "log") as process:
+        for _ in range(3):
+            site.patch_bundles(None, range(10))
+            wait_until(site.is_right, "healed")
+        check_memory("dinp-certs", process.pid, built, tell)
+
+
+def check_memory(name: str, pid: int, built: list[Object], tell: Tell) -> None:
+    (container,) = templates(built)[name]["spec"]["containers"]
+    resources = container["resources"]
+    request, limit = (quantity(resources[it]["memory"]) for it in ("requests", "limits"))
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    now, peak = (
+        int(status.split(f"{field}:")[1].split()[0]) * 1024 for field in ("VmRSS", "VmHWM")
+    )
+    tell(
+        f"{name}: {now / MEBIBYTE:.0f} MiB resident, {peak / MEBIBYTE:.0f} at most; "
+        f"requests {request / MEBIBYTE:.0f}, limit {limit / MEBIBYTE:.0f}"
+    )
+    assert now < request
+    assert peak * 2 < limit
+
+
+def quantity(text: str) -> int:
+    """Bytes of a quantity with one of these units."""
+    return int(text[:-2]) * UNITS[text[-2:]]

@@ -1,0 +1,566 @@
+"""What the ServiceAccounts of dinp may do, and what whoever has one of their tokens tries in vain.
+
+The API server is one of this module's own, with manifests/base applied and each attempt real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+
+from tests.cluster.api import (
+    APPLY_PATCH,
+    JSON_PATCH,
+    MERGE_PATCH,
+    STRATEGIC_PATCH,
+    Answer,
+    Api,
+    Cluster,
+    Object,
+)
+from tests.cluster.installation import CONFIGURATION, REGISTRATION, apply_base
+from tests.cluster.processes import wait_until
+from tests.cluster.test_certs import RBAC, Site, installed_site, writes
+from tests.terminal import teller
+
+pytestmark = pytest.mark.cluster
+
+NAMESPACE: Final = "dinp-system"
+ACCOUNTS: Final = ("dinp", "dinp-certs", "default")
+STRANGER: Final = "stranger"  # a namespace whose ServiceAccount nobody gave anything
+CORE: Final = "/api/v1/namespaces"
+HERE: Final = f"{CORE}/{NAMESPACE}"
+SECRETS: Final = f"{HERE}/secrets"
+ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
+CERTIFICATES: Final = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+TOKEN_TYPE: Final = "kubernetes.io/service-account-token"
+ELSEWHERE: Final = "https://127.0.0.1/"
+
+# Who refuses.
+BY_RBAC: Final = "RBAC"
+BY_SECRETS: Final = "dinp-certs-secrets"
+BY_REGISTRATION: Final = "dinp-certs-registration"
+BY_VALIDATION: Final = "the field is immutable"
+
+Permission = tuple[str, str, str]  # verb, resource or path, name ("*": any)
+
+OF_CERTS: Final = {
+    (verb, "mutatingwebhookconfigurations.admissionregistration.k8s.io", "zz-dinp")
+    for verb in ("get", "list", "watch", "patch")
+}
+OF_CERTS_HERE: Final = {
+    (verb, "secrets", name)
+    for verb in ("get", "list", "watch", "patch")
+    for name in ("dinp-ca", "dinp-tls")
+} | {("create", "secrets", "*")}
+# Beside what every ServiceAccount may: (ServiceAccount, namespace) -> permissions.
+EXPECTED: Final[Mapping[tuple[str, str], set[Permission]]] = {
+    ("dinp", NAMESPACE): set(),
+    ("dinp", "kube-system"): set(),
+    ("dinp", "default"): set(),
+    ("dinp-certs", NAMESPACE): OF_CERTS | OF_CERTS_HERE,
+    ("dinp-certs", "kube-system"): OF_CERTS,
+    ("dinp-certs", "default"): OF_CERTS,
+    ("default", NAMESPACE): set(),
+    ("default", "kube-system"): set(),
+    ("default", "default"): set(),
+}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A request that must be refused, and by whom if it is dinp-certs' (else by RBAC)."""
+
+    method: str
+    path: str
+    body: Any = None
+    media_type: str = "application/json"
+    by: str = BY_RBAC
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def made(self, api: Api) -> Answer:
+        """Try it."""
+        return api.request(
+            self.method, self.path, self.body, media_type=self.media_type, headers=self.headers
+        )
+
+
+def secret(name: str, kind: str = "Opaque", **metadata: Any) -> Object:
+    """A Secret that, if it is of that type, a controller fills with a token."""
+    named = {"generateName": name} if name.endswith("-") else {"name": name}
+    account = {"kubernetes.io/service-account.name": "dinp-certs"}
+    data = {"tls.crt": "", "tls.key": ""}
+    metadata = {**named, "annotations": account, **metadata}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind, "data": data}
+
+
+def owner() -> list[Object]:
+    """Of an object that does not exist: the garbage collector deletes what it owns."""
+    return [{"apiVersion": "v1", "kind": "Node", "name": "none", "uid": "none"}]
+
+
+EVERYTHING: Final[Object] = {
+    "apiGroups": ["*"],
+    "apiVersions": ["*"],
+    "operations": ["*"],
+    "resources": ["*/*"],
+    "scope": "*",
+}
+SPY: Final[Object] = {
+    "name": "spy.dinp.io",
+    "admissionReviewVersions": ["v1"],
+    "sideEffects": "None",
+    "clientConfig": {"url": ELSEWHERE},
+    "rules": [EVERYTHING],
+}
+
+
+def operation(op: str, path: str, value: Any = None) -> Object:
+    return {"op": op, "path": path, **({} if op == "remove" else {"value": value})}
+
+
+def replaced(path: str, value: Any) -> list[Object]:
+    return [operation("replace", f"/webhooks/0/{path}", value)]
+
+
+# What could be done to zz-dinp by who may patch it.
+TAMPERING: Final[Mapping[str, list[Object]]] = {
+    "reviews go to a URL": [
+        operation("remove", "/webhooks/0/clientConfig/service"),
+        operation("add", "/webhooks/0/clientConfig/url", ELSEWHERE),
+    ],
+    "reviews go to another namespace": replaced("clientConfig/service/namespace", "default"),
+    "reviews go to another Service": replaced("clientConfig/service/name", "other"),
+    "reviews go to another port": replaced("clientConfig/service/port", 444),
+    "reviews go to another path": replaced("clientConfig/service/path", "/pods/inject/service"),
+    "every object is sent": replaced("rules", [EVERYTHING]),
+    "one resource more is sent": [
+        operation("add", "/webhooks/0/rules/0/resources/-", "pods/ephemeralcontainers")
+    ],
+    "one operation more is sent": [operation("add", "/webhooks/0/rules/0/operations/-", "UPDATE")],
+    "every namespace is in": replaced("namespaceSelector", {}),
+    "kube-system is in": [
+        operation("remove", "/webhooks/0/namespaceSelector/matchExpressions/0/values/0")
+    ],
+    "some Pods are left out": replaced("objectSelector", {"matchLabels": {"a": "b"}}),
+    "no conditions": [operation("remove", "/webhooks/0/matchConditions")],
+    "another condition": replaced("matchConditions/0/expression", "false"),
+    "failures are ignored": replaced("failurePolicy", "Ignore"),
+    "a long timeout": replaced("timeoutSeconds", 30),
+    "no reinvocation": replaced("reinvocationPolicy", "Never"),
+    "exact matches only": replaced("matchPolicy", "Exact"),
+    "other side effects": replaced("sideEffects", "NoneOnDryRun"),
+    "another name": replaced("name", "other.dinp.io"),
+    "an entry more": [operation("add", "/webhooks/-", SPY)],
+    "an entry less": [operation("remove", "/webhooks/9")],
+    "another entry in the place of one": [operation("replace", "/webhooks/9", SPY)],
+    "an owner": [operation("add", "/metadata/ownerReferences", owner())],
+    "a finalizer": [operation("add", "/metadata/finalizers", ["dinp.test/never"])],
+    "another label": [operation("replace", "/metadata/labels/app.kubernetes.io~1part-of", "x")],
+    "no labels": [operation("remove", "/metadata/labels")],
+    "an annotation": [operation("add", "/metadata/annotations/dinp.test~1a", "b")],
+}
+BESIDE: Final = replaced("clientConfig/caBundle", "")
+WHOLE: Final[Object] = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "MutatingWebhookConfiguration",
+    "metadata": {"name": "zz-dinp"},
+    "webhooks": [SPY],
+}
+
+
+def of_registration() -> Iterator[tuple[str, Attempt]]:
+    for what, operations in TAMPERING.items():
+        changes = [*operations, *([] if "entry" in what else BESIDE)]
+        yield what, Attempt("PATCH", CONFIGURATION, changes, JSON_PATCH, BY_REGISTRATION)
+    for kind, media_type in (("merge", MERGE_PATCH), ("strategic merge", STRATEGIC_PATCH)):
+        body = {"webhooks": [SPY]}
+        yield (
+            f"an entry by {kind} patch",
+            Attempt("PATCH", CONFIGURATION, body, media_type, BY_REGISTRATION),
+        )
+    applied = f"{CONFIGURATION}?fieldManager=dinp-certs&force=true"
+    yield (
+        "an entry by server-side apply",
+        Attempt("PATCH", applied, WHOLE, APPLY_PATCH, BY_REGISTRATION),
+    )
+    yield "replace zz-dinp", Attempt("PUT", CONFIGURATION, WHOLE)
+    yield "delete zz-dinp", Attempt("DELETE", CONFIGURATION)
+    yield "create zz-dinp", Attempt("POST", REGISTRATION, WHOLE)
+
+
+def of_admission() -> Iterator[tuple[str, Attempt]]:
+    """Every other configuration and policy."""
+    for resource, name in (
+        ("mutatingwebhookconfigurations", "other"),
+        ("validatingwebhookconfigurations", "zz-dinp"),
+        ("validatingadmissionpolicies", BY_SECRETS),
+        ("validatingadmissionpolicies", BY_REGISTRATION),
+        ("validatingadmissionpolicybindings", BY_SECRETS),
+        ("validatingadmissionpolicybindings", BY_REGISTRATION),
+    ):
+        path = f"{ADMISSION}/{resource}"
+        labels = {"metadata": {"name": name, "labels": {"a": "b"}}}
+        applied = f"{path}/{name}?fieldManager=dinp-certs"
+        title = f"{resource} {name}"
+        yield f"list {title}", Attempt("GET", path)
+        yield f"create {title}", Attempt("POST", path, labels)
+        yield f"patch {title}", Attempt("PATCH", f"{path}/{name}", labels, MERGE_PATCH)
+        yield f"apply {title}", Attempt("PATCH", applied, labels, APPLY_PATCH)
+        yield f"delete {title}", Attempt("DELETE", f"{path}/{name}")
+        yield f"delete all {title}", Attempt("DELETE", path)
+
+
+def of_secrets() -> Iterator[tuple[str, Attempt]]:
+    for name in ("dinp-ca", "dinp-tls", "other", "dinp-"):
+        body = secret(name, TOKEN_TYPE)
+        yield f"a token named {name}", Attempt("POST", SECRETS, body, by=BY_SECRETS)
+    for name in ("other", "dinp-", "dinp-ca-", "dinp-certs-token"):
+        yield f"a Secret named {name}", Attempt("POST", SECRETS, secret(name), by=BY_SECRETS)
+    bootstrap = secret("bootstrap-token-abcdef", "bootstrap.kubernetes.io/token")
+    for namespace in ("kube-system", "default", STRANGER):
+        path = f"{CORE}/{namespace}/secrets"
+        yield f"a token in {namespace}", Attempt("POST", path, secret("dinp-ca", TOKEN_TYPE))
+        yield f"dinp-ca in {namespace}", Attempt("POST", path, secret("dinp-ca"))
+        yield f"dinp-ca of {namespace}", Attempt("GET", f"{path}/dinp-ca")
+        yield f"a bootstrap token in {namespace}", Attempt("POST", path, bootstrap)
+    yield "read another Secret", Attempt("GET", f"{SECRETS}/other")
+    yield "list Secrets", Attempt("GET", SECRETS)
+    yield "list another Secret", Attempt("GET", f"{SECRETS}?fieldSelector=metadata.name%3Dother")
+    yield "watch Secrets", Attempt("GET", f"{SECRETS}?watch=true&timeoutSeconds=1")
+    yield "list everybody's Secrets", Attempt("GET", "/api/v1/secrets")
+    yield "delete all Secrets", Attempt("DELETE", SECRETS)
+    for name in ("dinp-ca", "dinp-tls"):
+        yield from of_secret(name)
+
+
+def of_secret(name: str) -> Iterator[tuple[str, Attempt]]:
+    """Of one that certs has made."""
+    path, owned, kept = f"{SECRETS}/{name}", {"ownerReferences": owner()}, {"finalizers": ["a.b/c"]}
+    applied = f"{path}?fieldManager=dinp-certs&force=true"
+    to_token = {"type": TOKEN_TYPE}
+    yield f"replace {name}", Attempt("PUT", path, secret(name))
+    yield f"delete {name}", Attempt("DELETE", path)
+    for what, metadata in (("owner", owned), ("finalizer", kept)):
+        body = secret(name, **metadata)
+        yield f"{name} with {what}", Attempt("POST", SECRETS, body, by=BY_SECRETS)
+        changed = {"metadata": metadata}
+        yield (
+            f"{what} of {name} patched",
+            Attempt("PATCH", path, changed, MERGE_PATCH, BY_SECRETS),
+        )
+        yield (
+            f"{what} of {name} applied",
+            Attempt("PATCH", applied, without_type(body), APPLY_PATCH, BY_SECRETS),
+        )
+    for kind in (MERGE_PATCH, STRATEGIC_PATCH):
+        yield f"type of {name} by {kind}", Attempt("PATCH", path, to_token, kind, BY_VALIDATION)
+    operations = [operation("replace", "/type", TOKEN_TYPE)]
+    yield f"type of {name} by JSON", Attempt("PATCH", path, operations, JSON_PATCH, BY_VALIDATION)
+    body = secret(name, TOKEN_TYPE)
+    yield f"type of {name} applied", Attempt("PATCH", applied, body, APPLY_PATCH, BY_VALIDATION)
+
+
+def without_type(body: Object) -> Object:
+    return {key: value for key, value in body.items() if key != "type"}
+
+
+def of_tokens() -> Iterator[tuple[str, Attempt]]:
+    request: Object = {"spec": {}}
+    for namespace, name in (
+        (NAMESPACE, "dinp-certs"),
+        (NAMESPACE, "dinp"),
+        (NAMESPACE, "default"),
+        ("kube-system", "default"),
+    ):
+        path = f"{CORE}/{namespace}/serviceaccounts/{name}/token"
+        yield f"token of {namespace}/{name}", Attempt("POST", path, request)
+    account = {"metadata": {"name": "other"}}
+    yield "a ServiceAccount", Attempt("POST", f"{HERE}/serviceaccounts", account)
+    for user, groups in (
+        ("admin", "system:masters"),
+        ("system:admin", ""),
+        ("system:serviceaccount:kube-system:default", ""),
+        ("system:serviceaccount:dinp-system:default", ""),
+        ("system:kube-controller-manager", ""),
+    ):
+        headers = {"Impersonate-User": user, **({"Impersonate-Group": groups} if groups else {})}
+        yield f"as {user}", Attempt("GET", SECRETS, headers=headers)
+    for signer in ("kube-apiserver-client", "kubelet-serving", "legacy-unknown"):
+        spec = {"request": "", "usages": ["client auth"], "signerName": f"kubernetes.io/{signer}"}
+        body: Object = {"metadata": {"name": signer}, "spec": spec}
+        condition = {"type": "Approved", "status": "True", "reason": "a", "message": "b"}
+        approval: Object = {**body, "status": {"conditions": [condition]}}
+        yield f"a request to {signer}", Attempt("POST", CERTIFICATES, body)
+        yield f"approve for {signer}", Attempt("PUT", f"{CERTIFICATES}/{signer}/approval", approval)
+        yield f"sign for {signer}", Attempt("PUT", f"{CERTIFICATES}/{signer}/status", approval)
+
+
+def of_roles() -> Iterator[tuple[str, Attempt]]:
+    rule = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+    subject = {"kind": "ServiceAccount", "name": "dinp-certs", "namespace": NAMESPACE}
+    admin = {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": "ClusterRole",
+        "name": "cluster-admin",
+    }
+    grant: Object = {"metadata": {"name": "other"}, "roleRef": admin, "subjects": [subject]}
+    role: Object = {"metadata": {"name": "other"}, "rules": [rule]}
+    inside = f"{RBAC}/namespaces/{NAMESPACE}"
+    for path, body in (
+        (f"{inside}/roles", role),
+        (f"{inside}/rolebindings", grant),
+        (f"{RBAC}/namespaces/kube-system/rolebindings", grant),
+        (f"{RBAC}/clusterroles", role),
+        (f"{RBAC}/clusterrolebindings", grant),
+    ):
+        title = path.removeprefix(f"{RBAC}/")
+        yield f"create {title}", Attempt("POST", path, body)
+        yield f"patch {title}", Attempt("PATCH", f"{path}/dinp-certs", body, MERGE_PATCH)
+        yield f"delete {title}", Attempt("DELETE", f"{path}/dinp-certs")
+
+
+def of_workloads() -> Iterator[tuple[str, Attempt]]:
+    container = {"name": "a", "image": "a"}
+    pod: Object = {"metadata": {"name": "a"}, "spec": {"containers": [container]}}
+    scaled = {"spec": {"replicas": 0}}
+    for namespace in (NAMESPACE, "kube-system", "default"):
+        path = f"{CORE}/{namespace}/pods"
+        yield f"a Pod in {namespace}", Attempt("POST", path, pod)
+        yield f"Pods of {namespace}", Attempt("GET", path)
+    for resource in ("exec", "attach", "portforward", "proxy", "eviction", "ephemeralcontainers"):
+        yield f"pods/{resource}", Attempt("POST", f"{HERE}/pods/a/{resource}", {})
+    deployments = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+    for name in ("dinp", "dinp-certs"):
+        yield f"deployment {name}", Attempt("PATCH", f"{deployments}/{name}", scaled, MERGE_PATCH)
+        yield f"delete {name}", Attempt("DELETE", f"{deployments}/{name}")
+    for title, path in (
+        ("config maps", f"{HERE}/configmaps"),
+        ("services", f"{HERE}/services"),
+        ("the API server's settings", f"{CORE}/kube-system/configmaps"),
+        ("namespaces", "/api/v1/namespaces"),
+        ("nodes", "/api/v1/nodes"),
+        ("a kubelet", "/api/v1/nodes/a/proxy/pods"),
+        ("leases", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"),
+        ("metrics", "/metrics"),
+        ("logs", "/logs/"),
+    ):
+        yield f"read {title}", Attempt("GET", path)
+    labels = {"metadata": {"labels": {"dinp.io/shared-daemon": "allowed"}}}
+    yield "grant a daemon", Attempt("PATCH", f"{CORE}/default", labels, MERGE_PATCH)
+    endpoints: Object = {"metadata": {"name": "a"}, "addressType": "IPv4", "endpoints": []}
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
+    yield "endpoints of the Service", Attempt("POST", slices, endpoints)
+
+
+ATTEMPTS: Final[Mapping[str, Attempt]] = dict(
+    [
+        *of_registration(),
+        *of_admission(),
+        *of_secrets(),
+        *of_tokens(),
+        *of_roles(),
+        *of_workloads(),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def admin(own_cluster: Cluster) -> Iterator[Api]:
+    """manifests/base in a cluster where certs has done its work, and its policies are in force."""
+    with closing(Api(own_cluster)) as api:
+        apply_base(own_cluster, api)
+        api.create_service_account(NAMESPACE, "default")
+        assert api.create_namespace(STRANGER).status == 201
+        with as_account(api, NAMESPACE, "dinp-certs") as certs:
+            wait_until(lambda: _are_in_force(certs), "the policies are in force")
+        yield api
+
+
+def _are_in_force(certs: Api) -> bool:
+    """Ask for what, were it allowed, would change nothing."""
+    labels = {"metadata": {"labels": {"a": "b"}}}
+    for by, attempt in (
+        (BY_SECRETS, Attempt("POST", f"{SECRETS}?dryRun=All", secret("other"))),
+        (BY_REGISTRATION, Attempt("PATCH", f"{CONFIGURATION}?dryRun=All", labels, MERGE_PATCH)),
+    ):
+        if refused_by(attempt.made(certs)) != by:
+            return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def site(admin: Api, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """dinp-certs itself, as it runs in its Deployment; it has done its first pass."""
+    made = installed_site(admin, tmp_path_factory.mktemp("certs"))
+    assert 3 == asyncio.run(writes(made))
+    return made
+
+
+@contextmanager
+def as_account(admin: Api, namespace: str, name: str) -> Iterator[Api]:
+    """The API as this ServiceAccount sees it, by a token as its Pods have it."""
+    token = admin.service_account_token(namespace, name)
+    with closing(Api(admin.cluster, token)) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def accounts(site: Site) -> Iterator[Mapping[str, Api]]:
+    """One connection for each ServiceAccount."""
+    apis = {
+        name: Api(site.cluster, site.api.service_account_token(NAMESPACE, name))
+        for name in ACCOUNTS
+    }
+    yield apis
+    for api in apis.values():
+        api.close()
+
+
+@pytest.fixture(scope="module")
+def refusals(request: pytest.FixtureRequest) -> Iterator[dict[str, Counter[str]]]:
+    """How many attempts of each account were refused, and by whom: printed at the end."""
+    counted: dict[str, Counter[str]] = defaultdict(Counter)
+    yield counted
+    for account, by in counted.items():
+        details = ", ".join(f"{count} by {who}" for who, count in by.most_common())
+        teller(request)(f"{account}: {by.total()} attempts refused ({details})")
+
+
+def refused_by(answer: Answer) -> str:
+    """Whose refusal it is, by its sentence."""
+    policy = re.search(r"ValidatingAdmissionPolicy '([^']+)' with binding", answer.message)
+    if answer.status == 403 and policy:
+        return policy[1]
+    if answer.status == 403 and re.search(r" cannot \S+ (resource|path) ", answer.message):
+        return BY_RBAC
+    if answer.status == 422 and "field is immutable" in answer.message:
+        return BY_VALIDATION
+    return f"nobody: {answer.status} {answer.message}"
+
+
+def permissions(api: Api, namespace: str) -> set[Permission]:
+    """What `kubectl auth can-i --list` prints, a line for each verb, resource and name."""
+    path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+    status = api.must("POST", path, {"spec": {"namespace": namespace}})["status"]
+    assert status["incomplete"] is False
+    found = {
+        (verb, f"{resource}.{group}".rstrip("."), name)
+        for rule in status["resourceRules"]
+        for verb in rule["verbs"]
+        for group in rule.get("apiGroups") or [""]
+        for resource in rule.get("resources") or [""]
+        for name in rule.get("resourceNames") or ["*"]
+    }
+    paths = {
+        (verb, path, "*")
+        for rule in status["nonResourceRules"]
+        for verb in rule["verbs"]
+        for path in rule["nonResourceURLs"]
+    }
+    return found | paths
+
+
+@pytest.mark.parametrize(("name", "namespace"), EXPECTED)
+def test_permissions_are_the_table(
+    admin: Api, accounts: Mapping[str, Api], name: str, namespace: str
+) -> None:
+    """Exactly these, beside what a ServiceAccount has that nobody gave anything."""
+    with as_account(admin, STRANGER, "default") as stranger:
+        everybodys = permissions(stranger, namespace)
+    assert everybodys
+    assert EXPECTED[name, namespace] == permissions(accounts[name], namespace) - everybodys
+
+
+def test_the_table_has_every_account(admin: Api) -> None:
+    """No ServiceAccount is left out, the one that Kubernetes itself makes included."""
+    found = admin.must("GET", f"{HERE}/serviceaccounts")["items"]
+    assert set(ACCOUNTS) == {account["metadata"]["name"] for account in found}
+    assert {name for name, _ in EXPECTED} == set(ACCOUNTS)
+
+
+@pytest.mark.parametrize("what", ATTEMPTS)
+@pytest.mark.parametrize("name", ACCOUNTS)
+def test_refused(
+    accounts: Mapping[str, Api], refusals: dict[str, Counter[str]], name: str, what: str
+) -> None:
+    """Whoever has a token of dinp's gets no further: by RBAC, and where that has no word, by policy."""
+    attempt = ATTEMPTS[what]
+    by = refused_by(attempt.made(accounts[name]))
+    assert (attempt.by if name == "dinp-certs" else BY_RBAC) == by
+    refusals[name][by] += 1
+
+
+@contextmanager
+def absent(api: Api, path: str) -> Iterator[None]:
+    """Be without this object for a while."""
+    whole = api.must("GET", path)
+    api.must("DELETE", path)
+    try:
+        yield
+    finally:
+        for key in ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"):
+            whole["metadata"].pop(key, None)
+        api.must("POST", path.rpartition("/")[0], whole)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "by"),
+    [
+        (f"{SECRETS}/dinp-ca", secret("dinp-ca", TOKEN_TYPE), BY_SECRETS),
+        (f"{SECRETS}/dinp-tls", secret("dinp-tls", TOKEN_TYPE), BY_SECRETS),
+        (f"{SECRETS}/dinp-tls", secret("dinp-tls", ownerReferences=owner()), BY_SECRETS),
+        (CONFIGURATION, WHOLE, BY_RBAC),
+    ],
+)
+def test_what_is_gone_does_not_come_back_as_another(
+    site: Site, accounts: Mapping[str, Api], path: str, body: Object, by: str
+) -> None:
+    """Where somebody deleted one of its objects, certs may not make it as it likes."""
+    applied = f"{path}?fieldManager=dinp-certs&force=true"
+    with absent(site.api, path):
+        for attempt in (
+            Attempt("PATCH", applied, body, APPLY_PATCH),
+            Attempt("POST", path.rpartition("/")[0], body),
+        ):
+            assert by == refused_by(attempt.made(accounts["dinp-certs"]))
+
+
+def test_the_administrator_may(site: Site) -> None:
+    """All that certs may not do to zz-dinp is valid, and done by others: it is certs that is held."""
+    path = f"{CONFIGURATION}?dryRun=All"
+    for what, operations in TAMPERING.items():
+        answer = site.api.request("PATCH", path, operations, media_type=JSON_PATCH)  # type: ignore[arg-type]  # a JSON patch is a list
+        assert answer.status == 200, f"{what}: {answer.message}"
+
+
+def test_certs_may_do_its_work(site: Site) -> None:
+    """Within all that: what others emptied, deleted or applied without caBundle is right again."""
+    assert site.is_right()
+    site.patch_bundles(None, range(10))
+    assert 1 == asyncio.run(writes(site))
+    site.api.must("DELETE", site.secret_path("dinp-tls"))
+    assert 1 == asyncio.run(writes(site))
+    assert site.is_right()
+    assert 0 == asyncio.run(writes(site))
+
+
+def test_owners_and_finalizers_of_others_stay(site: Site) -> None:
+    """Who put an owner or a finalizer on a Secret of certs' does not stop its renewal."""
+    path = site.secret_path("dinp-tls")
+    owned = {"metadata": {"ownerReferences": [{**owner()[0], "uid": "1"}], "finalizers": ["a.b/c"]}}
+    site.api.must("PATCH", path, owned, media_type=MERGE_PATCH)
+    try:
+        site.patch_secret("dinp-tls", {"tls.crt": b""})
+        assert 1 == asyncio.run(writes(site))
+        assert site.is_right()
+    finally:
+        free = {"metadata": {"ownerReferences": None, "finalizers": None}}
+        site.api.must("PATCH", path, free, media_type=MERGE_PATCH)
