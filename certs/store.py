@@ -6,6 +6,7 @@ client is used for what it knows of addresses, credentials and paths.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -30,6 +31,7 @@ _LABELS: Final = {
     "app.kubernetes.io/component": "certs",
     "app.kubernetes.io/part-of": "dinp",
 }
+_CLOSING_SECONDS: Final = 0.05
 _TYPES: Final[Mapping[What, str]] = {"ca": "Opaque", "leaf": "kubernetes.io/tls"}
 _REQUEST_SECONDS: Final = 10.0
 # The API server ends a watch after this time. An API server that vanished without a word is
@@ -234,8 +236,12 @@ async def connected(kubeconfig: Path | None, names: Names) -> AsyncIterator[Stor
     except (config.ConfigException, yaml.YAMLError, OSError, *_BAD_FILE) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"no access to a cluster: {reason}") from error
-    async with client.ApiClient(settings) as api:
-        yield Store(api, names)
+    try:
+        async with client.ApiClient(settings) as api:
+            yield Store(api, names)
+    finally:
+        # aiohttp's advice: a connection that was still in its TLS handshake closes in later turns.
+        await asyncio.sleep(_CLOSING_SECONDS)
 
 
 @asynccontextmanager

@@ -186,6 +186,7 @@ class Sandbox:
                 "args": [*(self.dind.get("command") or ()), *(self.dind.get("args") or ())],
                 "env": [f"{name}={value}" for name, value in variables.items()],
                 "cwd": "/",
+                "oomScoreAdj": 988,  # as the kubelet has it, on a machine of 6 GB
                 "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), every),
             },
             "root": {"path": "rootfs"},
