@@ -24,6 +24,7 @@ from tests.node.programs import Programs, environment
 from tests.node.python_client import add_tree
 
 NAME: Final = "dinp:dev"
+NEXT: Final = "dinp:next"  # the same as a new version of it
 _ROOT: Final = Path(__file__).parents[2]
 _TAG: Final = f"{sys.version_info[0]}.{sys.version_info[1]}-slim"
 _WHEELS: Final = Path("/usr/share/python-wheels")  # Debian's ensurepip takes pip from there
@@ -97,6 +98,16 @@ def build(made: Docker, directory: Path) -> None:
     arguments = [f"--build-arg=PYTHON={_TAG}", "--build-arg=VERSION=0.0.test"]
     arguments += ["--network=host", "--progress=plain", f"--tag={NAME}", str(_ROOT)]
     made.run("build", *arguments, variables={"DOCKER_BUILDKIT": "1"})
+
+
+def save(made: Docker, file: Path) -> None:
+    """Write the image to a tar, by both names.
+
+    Raises:
+        StartError: docker refuses.
+    """
+    made.run("tag", NAME, NEXT)
+    made.run("save", "--output", str(file), NAME, NEXT)
 
 
 def _answers(made: Docker) -> bool:

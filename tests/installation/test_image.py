@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +11,6 @@ import pytest
 
 from tests.installation import image
 from tests.installation.image import Docker
-from tests.node import programs
-from tests.node.leftovers import run_directory
-from tests.terminal import teller
 
 pytestmark = pytest.mark.node
 
@@ -23,15 +19,6 @@ _LIST: Final = (
     "import importlib.metadata as m, json;"
     "print(json.dumps({d.name: d.version for d in m.distributions()}))"
 )
-
-
-@pytest.fixture(scope="module")
-def docker(request: pytest.FixtureRequest) -> Iterator[Docker]:
-    """A daemon that has built it."""
-    found = programs.find_or_build(teller(request))
-    with run_directory() as directory, image.docker(found, directory) as made:
-        image.build(made, directory)
-        yield made
 
 
 @pytest.fixture(scope="module")

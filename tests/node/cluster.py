@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.api import Api, Cluster
 from tests.cluster.assets import Say
@@ -38,7 +39,11 @@ class BareCluster:
 
     def add_images(self, *images: Image) -> None:
         """Give the nodes images that only some tests use; what is there already may come again."""
-        files = write_images(images, self.directory)
+        self.import_images(write_images(images, self.directory))
+
+    def import_images(self, files: Iterable[Path]) -> None:
+        """The same with what is in files, each an OCI layout in a tar."""
+        files = list(files)
         for node in self.nodes:
             import_images(node, self.programs, files)
 
@@ -111,10 +116,12 @@ def bare_cluster(
     *,
     nodes: int = 1,
     images: Iterable[Image] | None = None,
+    kubelet_settings: Mapping[str, Any] | None = None,
 ) -> Iterator[BareCluster]:
     """Start control plane and nodes; `directory` is that of a run (leftovers.py).
 
-    `images` are those of the nodes, where not all_images().
+    `images` are those of the nodes, where not all_images(). `kubelet_settings` are added to
+    those of kubelet.py, or replace them.
 
     Raises:
         StartError: a part did not come up.
@@ -144,7 +151,7 @@ def bare_cluster(
         clock.tell("the API server answers")
         stack.enter_context(kubelet.controllers(cluster, programs, directory))
         for node in made:
-            stack.enter_context(kubelet.kubelet(node, cluster, programs))
+            stack.enter_context(kubelet.kubelet(node, cluster, programs, kubelet_settings or {}))
         clock.tell("Ready: " + ", ".join(node.name for node in made))
         yield BareCluster(cluster, tuple(made), programs, directory, api)
 

@@ -40,14 +40,18 @@ def controllers(cluster: Cluster, programs: Programs, directory: Path) -> Iterat
 
 
 @contextmanager
-def kubelet(node: Namespace, cluster: Cluster, programs: Programs) -> Iterator[None]:
+def kubelet(
+    node: Namespace, cluster: Cluster, programs: Programs, settings: Mapping[str, Any]
+) -> Iterator[None]:
     """Run kubelet, kube-proxy and the cluster's DNS inside, until the node is Ready.
+
+    `settings` of the kubelet are added to those below, or replace them.
 
     Raises:
         StartError: it is not.
     """
     with ExitStack() as stack:
-        for name, arguments in _commands(node, cluster, programs).items():
+        for name, arguments in _commands(node, cluster, programs, settings).items():
             stack.enter_context(node.running(name, arguments))
         with closing(Api(cluster)) as api:
             wait_until(
@@ -65,8 +69,10 @@ def is_ready(api: Api, name: str) -> bool:
     return any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
 
 
-def _commands(node: Namespace, cluster: Cluster, programs: Programs) -> dict[str, list[str]]:
-    kubelet_file = _write(node.directory / "kubelet.json", _kubelet(node))
+def _commands(
+    node: Namespace, cluster: Cluster, programs: Programs, settings: Mapping[str, Any]
+) -> dict[str, list[str]]:
+    kubelet_file = _write(node.directory / "kubelet.json", {**_kubelet(node), **settings})
     proxy_file = _write(node.directory / "kube-proxy.json", _kube_proxy(cluster, node.name))
     return {
         "kubelet": [
