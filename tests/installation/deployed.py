@@ -114,10 +114,14 @@ class Deployed:
         number = f"--replicas={replicas}"
         self.kubectl("scale", f"deployment/{name}", number, f"--namespace={namespace}")
 
-    def empty(self) -> str:
-        """Have no certs and nothing that it has written; return the resourceVersion of that."""
+    def end_certs(self) -> None:
+        """Have no replica of certs."""
         self.scale(CERTS, 0)
         wait_until(lambda: not self.pods("certs"), "certs has ended", interval=0.2)
+
+    def empty(self) -> str:
+        """Have no certs and nothing that it has written; return the resourceVersion of that."""
+        self.end_certs()
         for name in ("dinp-ca", "dinp-tls"):
             self.api.must("DELETE", self.certs.secret_path(name))
         self.certs.patch_bundles(None, range(len(rules.RULES)))
