@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import pytest
 import yaml
 
-from tests.cluster.api import Cluster, Object
+from tests.cluster.api import Api, Cluster, Object
 from tests.cluster.installation import BASE
+from tests.cluster.processes import wait_until
+from webhook import rules
 
 pytestmark = pytest.mark.cluster
 
 COMPONENTS: Final = BASE.parent / "components"
+_POLICIES: Final = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic"
 # Of other projects, whose kinds a bare API server does not know.
 _FOREIGN: Final = {"Issuer", "Certificate", "ServiceMonitor", "PrometheusRule"}
 
@@ -65,7 +69,7 @@ def test_cert_manager_takes_the_place_of_certs(cluster: Cluster, tmp_path: Path)
 
 
 def test_no_shared_daemons(cluster: Cluster, tmp_path: Path) -> None:
-    """The permission to grant them is gone, and the policy asks for none."""
+    """Not even a cluster admin may grant them; sidecars are as free as before."""
     objects = build(cluster, tmp_path, "no-shared-daemons")
     assert "ClusterRole dinp-shared-daemons" not in names_of(objects)
     (policy,) = (
@@ -74,5 +78,29 @@ def test_no_shared_daemons(cluster: Cluster, tmp_path: Path) -> None:
         if it["kind"] == "ValidatingAdmissionPolicy"
         and it["metadata"]["name"] == "dinp-shared-daemon-grants"
     )
-    (validation,) = policy["spec"]["validations"]
-    assert validation["expression"] == "variables.grants.size() == 0"
+    policy["metadata"]["name"] = "no-shared-daemons"
+    here = {"dinp.test/no-shared-daemons": "true"}
+    binding = {
+        "metadata": {"name": "no-shared-daemons"},
+        "spec": {
+            "policyName": "no-shared-daemons",
+            "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": {"matchLabels": here}},
+        },
+    }
+    with closing(Api(cluster)) as admin:
+
+        def create(labels: dict[str, str]) -> tuple[int, str]:
+            body = {"metadata": {"name": "no-shared-daemons", "labels": here | labels}}
+            answer = admin.request("POST", "/api/v1/namespaces?dryRun=All", body)
+            return answer.status, answer.message
+
+        admin.must("POST", f"{_POLICIES}ies", policy)
+        admin.must("POST", f"{_POLICIES}ybindings", binding)
+        allowed = {rules.SHARED_DAEMON: "allowed"}
+        wait_until(lambda: create(allowed)[0] != 201, "the policy is in force")
+        for labels in (allowed, {rules.INJECT: "daemonset"}, {rules.MIGRATE: "service"}):
+            status, message = create(labels)
+            assert status == 403, message
+            assert "which this cluster has switched off" in message
+        assert create({rules.INJECT: "sidecar"})[0] == 201
