@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 
 from certs import authority
 from certs.authority import KeyPair, Usage
+from tests.node import logs
 from webhook.config import Config
 from webhook.server import Server, Settings
 from webhook.tls import Files, ServingCertificate
@@ -23,6 +24,16 @@ DAY = timedelta(days=1)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`pytest --update-golden` rewrites the written files of the golden cases."""
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of each component's log with a failure, where it ran on a cluster."""
+    report = yield
+    logs.show(item, report)
+    return report
 
 
 class Authority:

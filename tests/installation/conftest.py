@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
@@ -59,13 +59,3 @@ def installed(deployed: Deployed) -> Deployed:
     """The same with dinp, which answers."""
     deployed.install()
     return deployed
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the end of each component's log with a failure."""
-    report = yield
-    logs.show(item, report)
-    return report

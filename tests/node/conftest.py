@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -21,13 +21,3 @@ def node(request: pytest.FixtureRequest) -> Iterator[NodeCluster]:
         node_cluster(found, directory, say) as started,
     ):
         yield started
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the end of each component's log with a failure."""
-    report = yield
-    logs.show(item, report)
-    return report
