@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import urllib.request
 from collections import Counter
@@ -23,7 +24,8 @@ from tools.certificates import DAY, write_server_pair
 from tools.serving import Serving, serving
 from webhook import rules
 
-BASE: Final = Path(__file__).parents[2] / "manifests" / "base"
+MANIFESTS: Final = Path(__file__).parents[2] / "manifests"
+BASE: Final = MANIFESTS / "base"
 REGISTRATION: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CONFIGURATION: Final = f"{REGISTRATION}/zz-dinp"
 SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/dinp-system/endpointslices"
@@ -190,6 +192,18 @@ def apply_base(cluster: Cluster, api: Api) -> None:
         answer = api.create_namespace(name, labels)
         if answer.status != 201:
             raise StartError(f"namespace {name}: {answer.message}")
+
+
+def kustomization(directory: Path, *resources: str, components: Sequence[str] = ()) -> Path:
+    """Write one to `directory` that has these folders of manifests; return the directory."""
+    # kustomize takes paths that lead out of a folder, but no absolute ones.
+    at = os.path.relpath(MANIFESTS, directory.resolve())
+    whole = {
+        "resources": [f"{at}/{name}" for name in resources],
+        "components": [f"{at}/components/{name}" for name in components],
+    }
+    (directory / "kustomization.yaml").write_text(yaml.safe_dump(whole), encoding="utf-8")
+    return directory
 
 
 def publish(api: Api, bundle: bytes) -> None:

@@ -1,4 +1,4 @@
-"""manifests/base applied, applied again, upgraded to and removed, as kubectl and the API server do it.
+"""The manifests applied, applied again, upgraded to and removed, as kubectl and the API server do it.
 
 No controllers run here. So Deployments make no Pods, and what kube-controller-manager does to a
 namespace that is deleted is done by `finish_namespace`. tests/installation has all of it on nodes.
@@ -10,6 +10,7 @@ import asyncio
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -21,8 +22,16 @@ import pytest
 import yaml
 
 from certs import authority
-from tests.cluster.api import Api, Cluster, Object
-from tests.cluster.installation import BASE, CONFIGURATION, is_injected, publish, small_pod
+from tests.cluster.api import MERGE_PATCH, Api, Cluster, Object
+from tests.cluster.installation import (
+    BASE,
+    CONFIGURATION,
+    MANIFESTS,
+    is_injected,
+    kustomization,
+    publish,
+    small_pod,
+)
 from tests.cluster.processes import running, wait_until
 from tests.cluster.test_certs import Site, installed_site, writes
 from tests.terminal import teller
@@ -34,6 +43,15 @@ pytestmark = pytest.mark.cluster
 
 ROOT: Final = BASE.parents[1]
 NAMESPACE: Final = "dinp-system"
+DAEMONS: Final = "dinp-daemons"
+NAMESPACES: Final = (NAMESPACE, DAEMONS)
+WORKLOADS: Final = ("Deployment", "DaemonSet", "StatefulSet")
+# What an administrator may have: the first alone, or with shared daemons.
+WHOLES: Final = {
+    "the base": ("base",),
+    "all": ("base", "daemonset", "service"),
+    "variants": ("base", "overlays/daemonset-plain", "overlays/service-plain"),
+}
 PART_OF: Final = "app.kubernetes.io/part-of"
 CLIENT_SIDE: Final = ("apply", "--validate=strict", "--kustomize")
 SERVER_SIDE: Final = ("apply", "--validate=strict", "--server-side", "--kustomize")
@@ -70,10 +88,17 @@ def admin(own_cluster: Cluster) -> Iterator[Api]:
 @pytest.fixture
 def empty(admin: Api) -> Iterator[Api]:
     """A cluster without dinp, before and after a test."""
-    assert admin.get(f"/api/v1/namespaces/{NAMESPACE}").status == 404
+    for namespace in NAMESPACES:
+        assert admin.get(f"/api/v1/namespaces/{namespace}").status == 404
     yield admin
     remove(admin)
-    finish_namespace(admin)
+    finish_namespaces(admin)
+
+
+@pytest.fixture(params=WHOLES)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A kustomization of manifests/base, alone and with what goes on top of it."""
+    return kustomization(tmp_path_factory.mktemp("whole"), *WHOLES[request.param])
 
 
 @pytest.fixture
@@ -88,7 +113,12 @@ def site(empty: Api, tmp_path: Path) -> Site:
 @pytest.fixture(scope="module")
 def built(own_cluster: Cluster) -> list[Object]:
     """The objects that kubectl makes of manifests/base."""
-    done = own_cluster.kubectl("kustomize", str(BASE))
+    return objects(own_cluster, BASE)
+
+
+def objects(cluster: Cluster, directory: Path) -> list[Object]:
+    """The objects that kubectl makes of a kustomization."""
+    done = cluster.kubectl("kustomize", str(directory))
     assert done.code == 0, done.err
     return list(yaml.safe_load_all(done.out))
 
@@ -100,10 +130,12 @@ def apply(api: Api, directory: Path = BASE, way: tuple[str, ...] = CLIENT_SIDE) 
     return done.out.splitlines()
 
 
-def remove(api: Api) -> None:
-    """Delete, without waiting for the controllers that are not there."""
-    arguments = ("delete", "--wait=false", "--ignore-not-found", "--kustomize", str(BASE))
-    done = api.cluster.kubectl(*arguments)
+def remove(api: Api, directory: Path | None = None) -> None:
+    """Delete (all that the manifests have), without waiting for controllers that are not there."""
+    with tempfile.TemporaryDirectory() as name:
+        whole = directory or kustomization(Path(name), *WHOLES["all"])
+        arguments = ("delete", "--wait=false", "--ignore-not-found", "--kustomize", str(whole))
+        done = api.cluster.kubectl(*arguments)
     assert (0, "") == (done.code, done.err)
 
 
@@ -134,9 +166,14 @@ def labelled(api: Api) -> dict[Name, Object]:
     return everything(api, f"?labelSelector={PART_OF}%3Ddinp")
 
 
-def finish_namespace(api: Api) -> None:
-    """Be kube-controller-manager: delete what is in a namespace that is deleted, and let it go."""
-    path = f"/api/v1/namespaces/{NAMESPACE}"
+def finish_namespaces(api: Api) -> None:
+    """Be kube-controller-manager: delete what is in namespaces that are deleted, and let them go."""
+    for name in NAMESPACES:
+        finish_namespace(api, name)
+
+
+def finish_namespace(api: Api, name: str) -> None:
+    path = f"/api/v1/namespaces/{name}"
     namespace = api.get(path)
     if namespace.status == 404:
         return
@@ -144,8 +181,8 @@ def finish_namespace(api: Api) -> None:
     for resource, place, namespaced in collections(api):
         if namespaced and resource != "componentstatuses":
             prefix, _, plural = place.rpartition("/")
-            api.request("DELETE", f"{prefix}/namespaces/{NAMESPACE}/{plural}")
-    whole: Object = {"metadata": {"name": NAMESPACE}, "spec": {"finalizers": []}}
+            api.request("DELETE", f"{prefix}/namespaces/{name}/{plural}")
+    whole: Object = {"metadata": {"name": name}, "spec": {"finalizers": []}}
     api.must("PUT", f"{path}/finalize", whole)
 
 
@@ -154,18 +191,28 @@ def versions(api: Api) -> dict[Name, str]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_applied_again_it_changes_nothing(empty: Api, tmp_path: Path, way: str) -> None:
+def test_applied_again_it_changes_nothing(
+    empty: Api, tmp_path: Path, whole: Path, way: str
+) -> None:
     """No warning, no conflict, no write: not even after certs has written what is its own."""
-    first = apply(empty, way=WAYS[way])
+    first = apply(empty, whole, WAYS[way])
     site = installed_site(empty, tmp_path)
     assert asyncio.run(writes(site)) == 3
+    publish_cas(empty)
     before = versions(empty)
-    second = apply(empty, way=WAYS[way])
+    second = apply(empty, whole, WAYS[way])
     assert before == versions(empty)
     assert site.is_right()
     assert len(first) == len(second) == len(before) - len(("dinp-ca", "dinp-tls"))
     if way == "client-side":
         assert {QUIRK} == {line for line in second if not line.endswith(" unchanged")}
+
+
+def publish_cas(api: Api) -> None:
+    """Fill in the ConfigMap of the shared daemons, as `dinp certs run` does."""
+    data = {"data": {"client-ca.pem": "a", "server-ca.pem": "b"}}
+    path = f"/api/v1/namespaces/{DAEMONS}/configmaps/dinp-docker-ca"
+    api.must("PATCH", path, data, media_type=MERGE_PATCH)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -183,12 +230,13 @@ def test_changed_it_keeps_the_ca_bundle(empty: Api, tmp_path: Path, way: str) ->
 
 
 @pytest.mark.parametrize("first", WAYS)
-def test_who_applies_otherwise_has_no_conflict(empty: Api, first: str) -> None:
+def test_who_applies_otherwise_has_no_conflict(empty: Api, tmp_path: Path, first: str) -> None:
     """Client-side and server-side apply can take over from each other, there and back."""
+    whole = kustomization(tmp_path, *WHOLES["all"])
     (second,) = WAYS.keys() - {first}
-    apply(empty, way=WAYS[first])
+    apply(empty, whole, WAYS[first])
     for way in (second, first):
-        done = empty.cluster.kubectl(*WAYS[way], str(BASE))
+        done = empty.cluster.kubectl(*WAYS[way], str(whole))
         assert done.code == 0, done.err
         assert "conflict" not in done.err
 
@@ -208,33 +256,44 @@ def changed_base(directory: Path) -> Path:
     return folder
 
 
-def test_removed_nothing_is_left(empty: Api, tmp_path: Path, tell: Tell) -> None:
+def test_removed_nothing_is_left(empty: Api, tmp_path: Path, whole: Path, tell: Tell) -> None:
     """Nothing at all that was not there before, of any kind; and what certs made goes, too."""
     before = everything(empty).keys()
-    apply(empty)
+    apply(empty, whole)
     assert asyncio.run(writes(installed_site(empty, tmp_path))) == 3
     installed = everything(empty).keys() - before
     assert labelled(empty).keys() == {name for name in installed if name[0] not in OF_API_SERVER}
-    done = empty.cluster.kubectl("delete", "--wait=false", "--kustomize", str(BASE))
-    assert (0, "") == (done.code, done.err)
+    remove(empty, whole)
     left = everything(empty)
     # What kube-controller-manager deletes with the namespace: nothing else may be left to it.
     assert {
-        ("namespaces", "", NAMESPACE),
+        *(("namespaces", "", namespace) for namespace in NAMESPACES),
         ("secrets", NAMESPACE, "dinp-ca"),
         ("secrets", NAMESPACE, "dinp-tls"),
     } == {name for name in left.keys() - before if name[0] not in OF_EVENTS}
-    assert left["namespaces", "", NAMESPACE]["status"]["phase"] == "Terminating"
-    finish_namespace(empty)
+    for namespace in NAMESPACES:
+        assert left["namespaces", "", namespace]["status"]["phase"] == "Terminating"
+    finish_namespaces(empty)
     assert set() == everything(empty).keys() - before
     tell(f"{len(installed)} objects after the installation, 0 after the removal")
+
+
+@pytest.mark.parametrize("name", ["daemonset", "service"])
+def test_daemons_come_and_go_by_themselves(empty: Api, name: str) -> None:
+    """On top of the base, which stays as it is when they are removed."""
+    apply(empty)
+    before = versions(empty)
+    apply(empty, MANIFESTS / name)
+    assert len(versions(empty)) > len(before)
+    remove(empty, MANIFESTS / name)
+    assert before == versions(empty)
 
 
 def test_installed_again_it_works(site: Site) -> None:
     """After a removal the same command brings a new CA, and all of it is right."""
     old = site.bundles()[0]
     remove(site.api)
-    finish_namespace(site.api)
+    finish_namespaces(site.api)
     apply(site.api)
     again = installed_site(site.api, site.kubeconfig.parent)
     assert asyncio.run(writes(again)) == 3
@@ -269,7 +328,7 @@ def test_upgrades(empty: Api, tmp_path: Path, way: str, tell: Tell) -> None:
         assert (0, "") == (there.code, there.err)
         tell(f"{way} from {commit[:7]}: {before} -> {len(there.out.splitlines())} objects")
         remove(empty)
-        finish_namespace(empty)
+        finish_namespaces(empty)
 
 
 def checked_out(commit: str, directory: Path) -> Path:
@@ -281,11 +340,14 @@ def checked_out(commit: str, directory: Path) -> Path:
     return directory / "manifests" / "base"
 
 
-def test_every_object_is_labelled(built: list[Object]) -> None:
+def test_every_object_is_labelled(own_cluster: Cluster, whole: Path) -> None:
     """Templates too: what an administrator looks for by label is all there is."""
-    templates = [it["spec"]["template"] for it in built if it["kind"] == "Deployment"]
-    assert len(templates) == 2
-    for item in (*built, *templates):
+    found = objects(own_cluster, whole)
+    specs = [it["spec"] for it in found if it["kind"] in WORKLOADS]
+    inner = [spec["template"] for spec in specs]
+    inner += [claim for spec in specs for claim in spec.get("volumeClaimTemplates", [])]
+    assert len(inner) in (2, 5)
+    for item in (*found, *inner):
         assert item["metadata"]["labels"][PART_OF] == "dinp"
 
 
@@ -310,6 +372,36 @@ def test_pods_are_restricted(site: Site, built: list[Object], name: str) -> None
     answer = site.api.create_pod(NAMESPACE, refused)
     assert answer.status == 403
     assert 'violates PodSecurity "restricted:latest"' in answer.message
+
+
+DAEMON_VARIANTS: Final = (
+    "daemonset",
+    "service",
+    *sorted(f"overlays/{path.name}" for path in (MANIFESTS / "overlays").iterdir()),
+)
+
+
+@pytest.mark.parametrize("name", DAEMON_VARIANTS)
+def test_daemons_are_admitted_where_they_live(site: Site, name: str) -> None:
+    """Pod Security takes each Pod in dinp-daemons without a warning, and nowhere that is stricter."""
+    found = objects(site.cluster, MANIFESTS / name)
+    for item in found:
+        if item["kind"] == "ServiceAccount":
+            site.api.create_service_account(DAEMONS, item["metadata"]["name"])
+            site.api.create_service_account(NAMESPACE, item["metadata"]["name"])
+    (template,) = (it["spec"]["template"] for it in found if it["kind"] in WORKLOADS)
+    pod = {**template, "metadata": {**template["metadata"], "name": "daemon"}}
+    # Of the claim a controller makes a volume.
+    mounted = {mount["name"] for it in pod["spec"]["containers"] for mount in it["volumeMounts"]}
+    claimed = mounted - {volume["name"] for volume in pod["spec"]["volumes"]}
+    volumes = [*pod["spec"]["volumes"], *({"name": it, "emptyDir": {}} for it in claimed)]
+    pod["spec"] = {**pod["spec"], "volumes": volumes}
+    answer = site.api.create_pod(DAEMONS, pod, fieldValidation="Strict")
+    assert (201, ()) == (answer.status, answer.warnings), answer.message
+    assert answer.body["spec"]["priority"] == 1_000_000
+    refused = site.api.create_pod(NAMESPACE, pod)
+    assert refused.status == 403
+    assert 'violates PodSecurity "restricted:latest"' in refused.message
 
 
 @pytest.mark.parametrize("namespace", sorted(rules.EXCLUDED_NAMESPACES))

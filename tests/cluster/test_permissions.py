@@ -1,19 +1,25 @@
 """What the ServiceAccounts of dinp may do, and what whoever has one of their tokens tries in vain.
 
-The API server is one of this module's own, with manifests/base applied and each attempt real.
+The API server is one of this module's own, with the manifests applied and each attempt real.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from base64 import b64encode
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.cluster.api import (
     APPLY_PATCH,
@@ -25,7 +31,7 @@ from tests.cluster.api import (
     Cluster,
     Object,
 )
-from tests.cluster.installation import CONFIGURATION, REGISTRATION, apply_base
+from tests.cluster.installation import CONFIGURATION, REGISTRATION, apply_base, kustomization
 from tests.cluster.processes import wait_until
 from tests.cluster.test_certs import RBAC, Site, installed_site, writes
 from tests.terminal import teller
@@ -33,11 +39,25 @@ from tests.terminal import teller
 pytestmark = pytest.mark.cluster
 
 NAMESPACE: Final = "dinp-system"
-ACCOUNTS: Final = ("dinp", "dinp-certs", "default")
+DAEMONS: Final = "dinp-daemons"
+# Every ServiceAccount of dinp's namespaces: name in the tests -> namespace, name.
+ACCOUNTS: Final = {
+    "dinp": (NAMESPACE, "dinp"),
+    "dinp-certs": (NAMESPACE, "dinp-certs"),
+    "default": (NAMESPACE, "default"),
+    "dinp-docker-daemonset": (DAEMONS, "dinp-docker-daemonset"),
+    "dinp-docker-service": (DAEMONS, "dinp-docker-service"),
+    "default of dinp-daemons": (DAEMONS, "default"),
+}
+SHARED: Final = ("dinp-docker-daemonset", "dinp-docker-service")  # those of the shared daemons
 STRANGER: Final = "stranger"  # a namespace whose ServiceAccount nobody gave anything
 CORE: Final = "/api/v1/namespaces"
 HERE: Final = f"{CORE}/{NAMESPACE}"
 SECRETS: Final = f"{HERE}/secrets"
+ALLOWED: Final = "annotated-shared"  # a namespace that may use shared daemons
+CLIENT_SECRET: Final = "dinp-client-tls"
+CA_CONFIG_MAP: Final = "dinp-docker-ca"
+SIGNER: Final = "dinp.io/docker-server"
 ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 CERTIFICATES: Final = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 TOKEN_TYPE: Final = "kubernetes.io/service-account-token"
@@ -47,42 +67,66 @@ ELSEWHERE: Final = "https://127.0.0.1/"
 BY_RBAC: Final = "RBAC"
 BY_SECRETS: Final = "dinp-certs-secrets"
 BY_REGISTRATION: Final = "dinp-certs-registration"
+BY_DAEMONS_POLICY: Final = "dinp-certs-docker"
+BY_REQUESTS: Final = "dinp-docker-requests"
+BY_SIGNER: Final = "the signer"
 BY_VALIDATION: Final = "the field is immutable"
 
 Permission = tuple[str, str, str]  # verb, resource or path, name ("*": any)
 
+READING: Final = ("get", "list", "watch")
+REQUESTS: Final = "certificatesigningrequests.certificates.k8s.io"
 OF_CERTS: Final = {
-    (verb, "mutatingwebhookconfigurations.admissionregistration.k8s.io", "zz-dinp")
-    for verb in ("get", "list", "watch", "patch")
+    *(
+        (verb, "mutatingwebhookconfigurations.admissionregistration.k8s.io", "zz-dinp")
+        for verb in (*READING, "patch")
+    ),
+    # For the shared daemons.
+    ("create", "secrets", "*"),
+    *((verb, "secrets", CLIENT_SECRET) for verb in (*READING, "patch", "delete")),
+    *((verb, "namespaces", "*") for verb in READING),
+    ("get", "nodes", "*"),
+    *((verb, REQUESTS, "*") for verb in READING),
+    ("update", "certificatesigningrequests/approval.certificates.k8s.io", "*"),
+    ("update", "certificatesigningrequests/status.certificates.k8s.io", "*"),
+    *((verb, "signers.certificates.k8s.io", SIGNER) for verb in ("approve", "sign")),
 }
 OF_CERTS_HERE: Final = {
     (verb, "secrets", name)
-    for verb in ("get", "list", "watch", "patch")
-    for name in ("dinp-ca", "dinp-tls")
-} | {("create", "secrets", "*")}
-# Beside what every ServiceAccount may: (ServiceAccount, namespace) -> permissions.
-EXPECTED: Final[Mapping[tuple[str, str], set[Permission]]] = {
-    ("dinp", NAMESPACE): set(),
-    ("dinp", "kube-system"): set(),
-    ("dinp", "default"): set(),
-    ("dinp-certs", NAMESPACE): OF_CERTS | OF_CERTS_HERE,
-    ("dinp-certs", "kube-system"): OF_CERTS,
-    ("dinp-certs", "default"): OF_CERTS,
-    ("default", NAMESPACE): set(),
-    ("default", "kube-system"): set(),
-    ("default", "default"): set(),
+    for verb in (*READING, "patch")
+    for name in ("dinp-ca", "dinp-tls", "dinp-docker-server-ca", "dinp-docker-client-ca")
+}
+OF_CERTS_THERE: Final = {
+    ("get", "pods", "*"),
+    *((verb, "configmaps", CA_CONFIG_MAP) for verb in (*READING, "patch")),
+}
+OF_DAEMONS: Final = {("create", REQUESTS, "*"), ("get", REQUESTS, "*")}
+# Beside what every ServiceAccount may: ServiceAccount -> permissions in all namespaces.
+EVERYWHERE: Final[Mapping[str, set[Permission]]] = {
+    "dinp": set(),
+    "dinp-certs": OF_CERTS,
+    "default": set(),
+    "dinp-docker-daemonset": OF_DAEMONS,
+    "dinp-docker-service": OF_DAEMONS,
+    "default of dinp-daemons": set(),
+}
+# And in these.
+INSIDE: Final[Mapping[tuple[str, str], set[Permission]]] = {
+    ("dinp-certs", NAMESPACE): OF_CERTS_HERE,
+    ("dinp-certs", DAEMONS): OF_CERTS_THERE,
 }
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A request that must be refused, and by whom if it is dinp-certs' (else by RBAC)."""
+    """A request that must be refused: by whom if it is certs', if it is a daemon's, else by RBAC."""
 
     method: str
     path: str
     body: Any = None
     media_type: str = "application/json"
     by: str = BY_RBAC
+    by_daemon: str = BY_RBAC
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def made(self, api: Api) -> Answer:
@@ -96,7 +140,8 @@ def secret(name: str, kind: str = "Opaque", **metadata: Any) -> Object:
     """A Secret that, if it is of that type, a controller fills with a token."""
     named = {"generateName": name} if name.endswith("-") else {"name": name}
     account = {"kubernetes.io/service-account.name": "dinp-certs"}
-    data = {"tls.crt": "", "tls.key": ""}
+    keys = ("ca.pem", "cert.pem", "key.pem") if CLIENT_SECRET in name else ("tls.crt", "tls.key")
+    data = dict.fromkeys(keys, "")
     metadata = {**named, "annotations": account, **metadata}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind, "data": data}
 
@@ -203,6 +248,7 @@ def of_admission() -> Iterator[tuple[str, Attempt]]:
         ("validatingwebhookconfigurations", "zz-dinp"),
         ("validatingadmissionpolicies", BY_SECRETS),
         ("validatingadmissionpolicies", BY_REGISTRATION),
+        ("validatingadmissionpolicies", BY_REQUESTS),
         ("validatingadmissionpolicybindings", BY_SECRETS),
         ("validatingadmissionpolicybindings", BY_REGISTRATION),
     ):
@@ -219,7 +265,7 @@ def of_admission() -> Iterator[tuple[str, Attempt]]:
 
 
 def of_secrets() -> Iterator[tuple[str, Attempt]]:
-    for name in ("dinp-ca", "dinp-tls", "other", "dinp-"):
+    for name in ("dinp-ca", "dinp-tls", "dinp-docker-server-ca", CLIENT_SECRET, "other", "dinp-"):
         body = secret(name, TOKEN_TYPE)
         yield f"a token named {name}", Attempt("POST", SECRETS, body, by=BY_SECRETS)
     for name in ("other", "dinp-", "dinp-ca-", "dinp-certs-token"):
@@ -227,10 +273,15 @@ def of_secrets() -> Iterator[tuple[str, Attempt]]:
     bootstrap = secret("bootstrap-token-abcdef", "bootstrap.kubernetes.io/token")
     for namespace in ("kube-system", "default", STRANGER):
         path = f"{CORE}/{namespace}/secrets"
-        yield f"a token in {namespace}", Attempt("POST", path, secret("dinp-ca", TOKEN_TYPE))
-        yield f"dinp-ca in {namespace}", Attempt("POST", path, secret("dinp-ca"))
+        for what, body in (
+            ("a token", secret("dinp-ca", TOKEN_TYPE)),
+            ("dinp-ca", secret("dinp-ca")),
+            ("dinp-docker-client-ca", secret("dinp-docker-client-ca")),
+            (CLIENT_SECRET, secret(CLIENT_SECRET)),
+            ("a bootstrap token", bootstrap),
+        ):
+            yield f"{what} in {namespace}", Attempt("POST", path, body, by=BY_SECRETS)
         yield f"dinp-ca of {namespace}", Attempt("GET", f"{path}/dinp-ca")
-        yield f"a bootstrap token in {namespace}", Attempt("POST", path, bootstrap)
     yield "read another Secret", Attempt("GET", f"{SECRETS}/other")
     yield "list Secrets", Attempt("GET", SECRETS)
     yield "list another Secret", Attempt("GET", f"{SECRETS}?fieldSelector=metadata.name%3Dother")
@@ -238,19 +289,40 @@ def of_secrets() -> Iterator[tuple[str, Attempt]]:
     yield "list everybody's Secrets", Attempt("GET", "/api/v1/secrets")
     yield "delete all Secrets", Attempt("DELETE", SECRETS)
     for name in ("dinp-ca", "dinp-tls"):
-        yield from of_secret(name)
+        yield from of_secret(SECRETS, name)
+        yield f"delete {name}", Attempt("DELETE", f"{SECRETS}/{name}")
 
 
-def of_secret(name: str) -> Iterator[tuple[str, Attempt]]:
+def of_client_secrets() -> Iterator[tuple[str, Attempt]]:
+    """Where the labels allow shared daemons: certs may write one Secret, and nothing else."""
+    place = f"{CORE}/{ALLOWED}/secrets"
+    yield from of_secret(place, CLIENT_SECRET)
+    for name in ("other", f"{CLIENT_SECRET}-", "dinp-ca", "dinp-tls"):
+        yield f"{name} of a tenant", Attempt("POST", place, secret(name), by=BY_SECRETS)
+        yield f"read {name} of a tenant", Attempt("GET", f"{place}/{name}")
+        yield f"delete {name} of a tenant", Attempt("DELETE", f"{place}/{name}")
+    yield "list a tenant's Secrets", Attempt("GET", place)
+    yield "delete a tenant's Secrets", Attempt("DELETE", place)
+    for kind in (TOKEN_TYPE, "kubernetes.io/tls", "a.b/c"):
+        body = secret(CLIENT_SECRET, kind)
+        body["data"] = {"tls.crt": "", "tls.key": ""}
+        yield f"{CLIENT_SECRET} of type {kind}", Attempt("POST", place, body, by=BY_SECRETS)
+    more = {"data": {"config.json": ""}}
+    yield (
+        f"a key more in {CLIENT_SECRET}",
+        Attempt("PATCH", f"{place}/{CLIENT_SECRET}", more, MERGE_PATCH, BY_SECRETS),
+    )
+
+
+def of_secret(place: str, name: str) -> Iterator[tuple[str, Attempt]]:
     """Of one that certs has made."""
-    path, owned, kept = f"{SECRETS}/{name}", {"ownerReferences": owner()}, {"finalizers": ["a.b/c"]}
+    path, owned, kept = f"{place}/{name}", {"ownerReferences": owner()}, {"finalizers": ["a.b/c"]}
     applied = f"{path}?fieldManager=dinp-certs&force=true"
     to_token = {"type": TOKEN_TYPE}
     yield f"replace {name}", Attempt("PUT", path, secret(name))
-    yield f"delete {name}", Attempt("DELETE", path)
     for what, metadata in (("owner", owned), ("finalizer", kept)):
         body = secret(name, **metadata)
-        yield f"{name} with {what}", Attempt("POST", SECRETS, body, by=BY_SECRETS)
+        yield f"{name} with {what}", Attempt("POST", place, body, by=BY_SECRETS)
         changed = {"metadata": metadata}
         yield (
             f"{what} of {name} patched",
@@ -278,6 +350,7 @@ def of_tokens() -> Iterator[tuple[str, Attempt]]:
         (NAMESPACE, "dinp-certs"),
         (NAMESPACE, "dinp"),
         (NAMESPACE, "default"),
+        (DAEMONS, "dinp-docker-daemonset"),
         ("kube-system", "default"),
     ):
         path = f"{CORE}/{namespace}/serviceaccounts/{name}/token"
@@ -293,14 +366,101 @@ def of_tokens() -> Iterator[tuple[str, Attempt]]:
     ):
         headers = {"Impersonate-User": user, **({"Impersonate-Group": groups} if groups else {})}
         yield f"as {user}", Attempt("GET", SECRETS, headers=headers)
-    for signer in ("kube-apiserver-client", "kubelet-serving", "legacy-unknown"):
-        spec = {"request": "", "usages": ["client auth"], "signerName": f"kubernetes.io/{signer}"}
-        body: Object = {"metadata": {"name": signer}, "spec": spec}
+
+
+def request_for(signer: str, **metadata: Any) -> Object:
+    """A CertificateSigningRequest, named after who is to sign it."""
+    name = signer.rpartition("/")[2]
+    usage = "server auth" if "serv" in signer else "client auth"
+    spec = {"request": csr(), "usages": [usage], "signerName": signer}
+    return {"metadata": {"name": name, **metadata}, "spec": spec}
+
+
+@cache
+def csr() -> str:
+    """A request in PEM, in base64."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return b64encode(made.sign(key, SHA256()).public_bytes(Encoding.PEM)).decode()
+
+
+# Kubernetes' own, and one that is nobody's; of each there is a request.
+SIGNERS: Final = (
+    "kubernetes.io/kube-apiserver-client",
+    "kubernetes.io/kube-apiserver-client-kubelet",
+    "kubernetes.io/kubelet-serving",
+    "dinp.io/docker-client",
+)
+
+
+def of_requests() -> Iterator[tuple[str, Attempt]]:
+    for signer in SIGNERS:
+        body = request_for(signer)
+        path = f"{CERTIFICATES}/{body['metadata']['name']}"
         condition = {"type": "Approved", "status": "True", "reason": "a", "message": "b"}
         approval: Object = {**body, "status": {"conditions": [condition]}}
-        yield f"a request to {signer}", Attempt("POST", CERTIFICATES, body)
-        yield f"approve for {signer}", Attempt("PUT", f"{CERTIFICATES}/{signer}/approval", approval)
-        yield f"sign for {signer}", Attempt("PUT", f"{CERTIFICATES}/{signer}/status", approval)
+        failure: Object = {**body, "status": {"conditions": [{**condition, "type": "Failed"}]}}
+        asked = {**body, "metadata": {"generateName": "a-"}}
+        yield f"a request to {signer}", Attempt("POST", CERTIFICATES, asked, by_daemon=BY_REQUESTS)
+        yield f"approve for {signer}", Attempt("PUT", f"{path}/approval", approval, by=BY_SIGNER)
+        yield f"sign for {signer}", Attempt("PUT", f"{path}/status", failure, by=BY_SIGNER)
+        yield (
+            f"take note for {signer}",
+            Attempt("PUT", f"{path}/status", body, by=BY_DAEMONS_POLICY),
+        )
+        yield f"delete a request to {signer}", Attempt("DELETE", path)
+    own, path = request_for(SIGNER), f"{CERTIFICATES}/docker-server"
+    for what, metadata in (
+        ("an owner", {"ownerReferences": owner()}),
+        ("a finalizer", {"finalizers": ["a.b/c"]}),
+    ):
+        asked = {**own, "metadata": {"generateName": "a-", **metadata}}
+        changed = {**own, "metadata": {**own["metadata"], **metadata}}
+        yield f"a request with {what}", Attempt("POST", CERTIFICATES, asked, by_daemon=BY_REQUESTS)
+        for subresource in ("approval", "status"):
+            yield (
+                f"{what} by {subresource}",
+                Attempt("PUT", f"{path}/{subresource}", changed, by=BY_DAEMONS_POLICY),
+            )
+    yield "replace a request", Attempt("PUT", path, own)
+    yield "delete a request", Attempt("DELETE", path)
+    yield "delete all requests", Attempt("DELETE", CERTIFICATES)
+    clients = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles"
+    yield "trust everywhere", Attempt("POST", clients, {"metadata": {"name": "a"}})
+
+
+def of_daemons() -> Iterator[tuple[str, Attempt]]:
+    """What else is in dinp-daemons."""
+    there = f"{CORE}/{DAEMONS}"
+    maps = f"{there}/configmaps"
+    path = f"{maps}/{CA_CONFIG_MAP}"
+    for what, metadata in (
+        ("owner", {"ownerReferences": owner()}),
+        ("finalizer", {"finalizers": ["a.b/c"]}),
+        ("label", {"labels": {"app.kubernetes.io/part-of": "x"}}),
+    ):
+        changed = {"metadata": metadata}
+        by = BY_DAEMONS_POLICY
+        yield f"{what} of the CAs", Attempt("PATCH", path, changed, MERGE_PATCH, by)
+    emptied: Object = {"metadata": {"name": CA_CONFIG_MAP}}
+    yield "replace the CAs", Attempt("PUT", path, emptied)
+    yield "delete the CAs", Attempt("DELETE", path)
+    yield "another ConfigMap", Attempt("POST", maps, {"metadata": {"name": "other"}})
+    yield "read daemon.json", Attempt("GET", maps)
+    yield "apply another", Attempt("PATCH", f"{maps}/other?fieldManager=a", emptied, APPLY_PATCH)
+    yield "a Secret there", Attempt("POST", f"{there}/secrets", secret("dinp-ca"), by=BY_SECRETS)
+    yield "Secrets there", Attempt("GET", f"{there}/secrets")
+    yield "the daemons' Pods", Attempt("GET", f"{there}/pods")
+    yield "end a daemon", Attempt("DELETE", f"{there}/pods/dinp-docker-0")
+    yield "be in a daemon", Attempt("POST", f"{there}/pods/dinp-docker-0/exec", {})
+    sets = f"/apis/apps/v1/namespaces/{DAEMONS}"
+    image: Object = {"metadata": {"labels": {"a": "b"}}}
+    for name in ("daemonsets", "statefulsets"):
+        yield name, Attempt("PATCH", f"{sets}/{name}/dinp-docker", image, MERGE_PATCH)
+    yield (
+        "a daemon's token",
+        Attempt("POST", f"{there}/serviceaccounts/dinp-docker-service/token", {"spec": {}}),
+    )
 
 
 def of_roles() -> Iterator[tuple[str, Attempt]]:
@@ -345,7 +505,6 @@ def of_workloads() -> Iterator[tuple[str, Attempt]]:
         ("config maps", f"{HERE}/configmaps"),
         ("services", f"{HERE}/services"),
         ("the API server's settings", f"{CORE}/kube-system/configmaps"),
-        ("namespaces", "/api/v1/namespaces"),
         ("nodes", "/api/v1/nodes"),
         ("a kubelet", "/api/v1/nodes/a/proxy/pods"),
         ("leases", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"),
@@ -365,7 +524,10 @@ ATTEMPTS: Final[Mapping[str, Attempt]] = dict(
         *of_registration(),
         *of_admission(),
         *of_secrets(),
+        *of_client_secrets(),
         *of_tokens(),
+        *of_requests(),
+        *of_daemons(),
         *of_roles(),
         *of_workloads(),
     ]
@@ -373,25 +535,44 @@ ATTEMPTS: Final[Mapping[str, Attempt]] = dict(
 
 
 @pytest.fixture(scope="module")
-def admin(own_cluster: Cluster) -> Iterator[Api]:
-    """manifests/base in a cluster where certs has done its work, and its policies are in force."""
+def admin(own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The manifests in a cluster where certs has work to do, and the policies are in force."""
     with closing(Api(own_cluster)) as api:
         apply_base(own_cluster, api)
-        api.create_service_account(NAMESPACE, "default")
+        more = kustomization(tmp_path_factory.mktemp("more"), "daemonset", "service")
+        done = own_cluster.kubectl("apply", "--kustomize", str(more))
+        assert done.code == 0, done.err
+        for namespace in (NAMESPACE, DAEMONS):
+            api.create_service_account(namespace, "default")
         assert api.create_namespace(STRANGER).status == 201
-        with as_account(api, NAMESPACE, "dinp-certs") as certs:
-            wait_until(lambda: _are_in_force(certs), "the policies are in force")
+        for signer in (*SIGNERS, SIGNER):
+            api.must("POST", CERTIFICATES, request_for(signer))
+        with (
+            as_account(api, NAMESPACE, "dinp-certs") as certs,
+            as_account(api, DAEMONS, SHARED[0]) as daemon,
+        ):
+            wait_until(lambda: _are_in_force(certs, daemon), "the policies are in force")
+            # As certs does it. (It does not run here: whoever has its token may write this, too.)
+            certs.must("POST", f"{CORE}/{ALLOWED}/secrets", secret(CLIENT_SECRET))
         yield api
 
 
-def _are_in_force(certs: Api) -> bool:
+def _are_in_force(certs: Api, daemon: Api) -> bool:
     """Ask for what, were it allowed, would change nothing."""
     labels = {"metadata": {"labels": {"a": "b"}}}
-    for by, attempt in (
-        (BY_SECRETS, Attempt("POST", f"{SECRETS}?dryRun=All", secret("other"))),
-        (BY_REGISTRATION, Attempt("PATCH", f"{CONFIGURATION}?dryRun=All", labels, MERGE_PATCH)),
+    ca = f"{CORE}/{DAEMONS}/configmaps/{CA_CONFIG_MAP}?dryRun=All"
+    other = request_for(SIGNERS[0])
+    for api, by, attempt in (
+        (certs, BY_SECRETS, Attempt("POST", f"{SECRETS}?dryRun=All", secret("other"))),
+        (
+            certs,
+            BY_REGISTRATION,
+            Attempt("PATCH", f"{CONFIGURATION}?dryRun=All", labels, MERGE_PATCH),
+        ),
+        (certs, BY_DAEMONS_POLICY, Attempt("PATCH", ca, labels, MERGE_PATCH)),
+        (daemon, BY_REQUESTS, Attempt("POST", f"{CERTIFICATES}?dryRun=All", other)),
     ):
-        if refused_by(attempt.made(certs)) != by:
+        if refused_by(attempt.made(api)) != by:
             return False
     return True
 
@@ -416,8 +597,8 @@ def as_account(admin: Api, namespace: str, name: str) -> Iterator[Api]:
 def accounts(site: Site) -> Iterator[Mapping[str, Api]]:
     """One connection for each ServiceAccount."""
     apis = {
-        name: Api(site.cluster, site.api.service_account_token(NAMESPACE, name))
-        for name in ACCOUNTS
+        name: Api(site.cluster, site.api.service_account_token(*account))
+        for name, account in ACCOUNTS.items()
     }
     yield apis
     for api in apis.values():
@@ -441,6 +622,8 @@ def refused_by(answer: Answer) -> str:
         return policy[1]
     if answer.status == 403 and re.search(r" cannot \S+ (resource|path) ", answer.message):
         return BY_RBAC
+    if answer.status == 403 and "user not permitted to" in answer.message:
+        return BY_SIGNER
     if answer.status == 422 and "field is immutable" in answer.message:
         return BY_VALIDATION
     return f"nobody: {answer.status} {answer.message}"
@@ -468,7 +651,8 @@ def permissions(api: Api, namespace: str) -> set[Permission]:
     return found | paths
 
 
-@pytest.mark.parametrize(("name", "namespace"), EXPECTED)
+@pytest.mark.parametrize("namespace", [NAMESPACE, DAEMONS, ALLOWED, "kube-system", "default"])
+@pytest.mark.parametrize("name", ACCOUNTS)
 def test_permissions_are_the_table(
     admin: Api, accounts: Mapping[str, Api], name: str, namespace: str
 ) -> None:
@@ -476,14 +660,19 @@ def test_permissions_are_the_table(
     with as_account(admin, STRANGER, "default") as stranger:
         everybodys = permissions(stranger, namespace)
     assert everybodys
-    assert EXPECTED[name, namespace] == permissions(accounts[name], namespace) - everybodys
+    expected = EVERYWHERE[name] | INSIDE.get((name, namespace), set())
+    assert expected == permissions(accounts[name], namespace) - everybodys
 
 
 def test_the_table_has_every_account(admin: Api) -> None:
-    """No ServiceAccount is left out, the one that Kubernetes itself makes included."""
-    found = admin.must("GET", f"{HERE}/serviceaccounts")["items"]
-    assert set(ACCOUNTS) == {account["metadata"]["name"] for account in found}
-    assert {name for name, _ in EXPECTED} == set(ACCOUNTS)
+    """No ServiceAccount is left out, those that Kubernetes itself makes included."""
+    found = {
+        (namespace, account["metadata"]["name"])
+        for namespace in (NAMESPACE, DAEMONS)
+        for account in admin.must("GET", f"{CORE}/{namespace}/serviceaccounts")["items"]
+    }
+    assert set(ACCOUNTS.values()) == found
+    assert EVERYWHERE.keys() == ACCOUNTS.keys()
 
 
 @pytest.mark.parametrize("what", ATTEMPTS)
@@ -494,7 +683,8 @@ def test_refused(
     """Whoever has a token of dinp's gets no further: by RBAC, and where that has no word, by policy."""
     attempt = ATTEMPTS[what]
     by = refused_by(attempt.made(accounts[name]))
-    assert (attempt.by if name == "dinp-certs" else BY_RBAC) == by
+    expected = {"dinp-certs": attempt.by, **dict.fromkeys(SHARED, attempt.by_daemon)}
+    assert expected.get(name, BY_RBAC) == by
     refusals[name][by] += 1
 
 
@@ -517,6 +707,16 @@ def absent(api: Api, path: str) -> Iterator[None]:
         (f"{SECRETS}/dinp-ca", secret("dinp-ca", TOKEN_TYPE), BY_SECRETS),
         (f"{SECRETS}/dinp-tls", secret("dinp-tls", TOKEN_TYPE), BY_SECRETS),
         (f"{SECRETS}/dinp-tls", secret("dinp-tls", ownerReferences=owner()), BY_SECRETS),
+        (
+            f"{CORE}/{ALLOWED}/secrets/{CLIENT_SECRET}",
+            secret(CLIENT_SECRET, TOKEN_TYPE),
+            BY_SECRETS,
+        ),
+        (
+            f"{CORE}/{DAEMONS}/configmaps/{CA_CONFIG_MAP}",
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CA_CONFIG_MAP}},
+            BY_RBAC,
+        ),
         (CONFIGURATION, WHOLE, BY_RBAC),
     ],
 )
@@ -564,3 +764,43 @@ def test_owners_and_finalizers_of_others_stay(site: Site) -> None:
     finally:
         free = {"metadata": {"ownerReferences": None, "finalizers": None}}
         site.api.must("PATCH", path, free, media_type=MERGE_PATCH)
+
+
+def test_a_daemon_and_certs_may_do_their_work(accounts: Mapping[str, Api]) -> None:
+    """Within all that: a daemon asks for its certificate, certs decides and answers, it reads."""
+    certs = accounts["dinp-certs"]
+    for name in SHARED:
+        asked = {**request_for(SIGNER), "metadata": {"generateName": f"{name}-"}}
+        path = (
+            f"{CERTIFICATES}/{accounts[name].must('POST', CERTIFICATES, asked)['metadata']['name']}"
+        )
+        for subresource, kind in (("approval", "Approved"), ("status", "Failed")):
+            found = certs.must("GET", path)
+            conditions = found.setdefault("status", {}).setdefault("conditions", [])
+            conditions.append({"type": kind, "status": "True", "reason": "a", "message": "b"})
+            certs.must("PUT", f"{path}/{subresource}", found)
+        answered = accounts[name].must("GET", path)["status"]["conditions"]
+        assert ["Approved", "Failed"] == sorted(condition["type"] for condition in answered)
+
+
+def test_certs_may_publish_the_cas(site: Site, accounts: Mapping[str, Api]) -> None:
+    """Of the ConfigMap that the manifests bring empty it may write the data, also by an apply."""
+    path = f"{CORE}/{DAEMONS}/configmaps/{CA_CONFIG_MAP}"
+    assert "data" not in site.api.must("GET", path)
+    data = {"data": {"client-ca.pem": "a", "server-ca.pem": "b"}}
+    answer = accounts["dinp-certs"].must("PATCH", path, data, media_type=MERGE_PATCH)
+    assert data["data"] == answer["data"]
+
+
+def test_certs_renews_beside_the_keys_of_others(site: Site, accounts: Mapping[str, Api]) -> None:
+    """What somebody else added to a namespace's client certificate does not stop certs; it stays."""
+    path = f"{CORE}/{ALLOWED}/secrets/{CLIENT_SECRET}"
+    site.api.must("PATCH", path, {"data": {"other": "YQ=="}}, media_type=MERGE_PATCH)
+    try:
+        renewed = {"data": {"cert.pem": "Yg=="}}
+        answer = accounts["dinp-certs"].must("PATCH", path, renewed, media_type=MERGE_PATCH)
+        assert ("YQ==", "Yg==") == (answer["data"]["other"], answer["data"]["cert.pem"])
+        changed = Attempt("PATCH", path, {"data": {"other": "Yg=="}}, MERGE_PATCH)
+        assert BY_SECRETS == refused_by(changed.made(accounts["dinp-certs"]))
+    finally:
+        site.api.must("PATCH", path, {"data": {"other": None}}, media_type=MERGE_PATCH)

@@ -1,4 +1,4 @@
-"""manifests/base: the entries that namespaces' labels pick, and how they are registered."""
+"""manifests/base: the entries that namespaces' labels pick, how they are registered, what is held to what."""
 
 from __future__ import annotations
 
@@ -154,6 +154,22 @@ def test_the_namespace_is_restricted() -> None:
         assert labels[f"pod-security.kubernetes.io/{level}"] == "restricted"
 
 
+def test_the_daemons_namespace_is_privileged() -> None:
+    """Theirs admits what they need; the webhook leaves it alone; and it is empty but for the CAs."""
+    namespace, config_map = documents("daemons-namespace.yaml")
+    labels = namespace["metadata"]["labels"]
+    for level in ("enforce", "audit", "warn"):
+        assert labels[f"pod-security.kubernetes.io/{level}"] == "privileged"
+    name = namespace["metadata"]["name"]
+    assert name == config.Config().service.namespace
+    assert name in rules.EXCLUDED_NAMESPACES
+    assert config_map == {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "dinp-docker-ca", "namespace": name},
+    }
+
+
 @pytest.mark.parametrize("name", ["namespace-labels.yaml", "shared-daemon-grants.yaml"])
 def test_policies_see_every_way_to_label_a_namespace(name: str) -> None:
     """Labels change by the subresources, too; a policy without a binding would do nothing."""
@@ -232,7 +248,7 @@ def selectors() -> Iterator[tuple[str, str, dict[str, str]]]:
     yield "Service", "dinp", service["spec"]["selector"]
     (budget,) = documents("disruption-budget.yaml")
     yield "PodDisruptionBudget", "dinp", budget["spec"]["selector"]["matchLabels"]
-    for policy in documents("network-policies.yaml"):
+    for policy in documents("network-policies.yaml")[:2]:
         name = policy["metadata"]["name"]
         yield f"NetworkPolicy {name}", name, policy["spec"]["podSelector"]["matchLabels"]
 
@@ -254,7 +270,7 @@ def test_selectors_pick_the_pods_they_are_for(name: str, labels: dict[str, str])
 def test_every_deployment_is_shut_in() -> None:
     """Each has its NetworkPolicy; certs is called by nobody, and the webhook calls nobody."""
     policies = {it["metadata"]["name"]: it["spec"] for it in documents("network-policies.yaml")}
-    assert DEPLOYMENTS.keys() == policies.keys()
+    assert {*DEPLOYMENTS, "dinp-docker"} == policies.keys()
     assert policies["dinp"]["policyTypes"] == ["Ingress", "Egress"]
     assert policies["dinp-certs"]["policyTypes"] == ["Ingress"]
     assert "egress" not in policies["dinp"]
@@ -271,7 +287,7 @@ def test_ports_are_those_of_the_server() -> None:
         assert container[probe]["httpGet"] == {"path": path, "port": "health"}
     (service,) = documents("service.yaml")
     assert [it["targetPort"] for it in service["spec"]["ports"]] == ["https"]
-    policy, _ = documents("network-policies.yaml")
+    policy, *_ = documents("network-policies.yaml")
     (ingress,) = policy["spec"]["ingress"]
     assert ingress.keys() == {"ports"}
     assert [it["port"] for it in ingress["ports"]] == list(ports)
@@ -340,7 +356,9 @@ def test_the_image_has_a_version() -> None:
     assert image["newTag"] not in ("", "latest")
 
 
-@pytest.mark.parametrize("name", ["certs-secrets.yaml", "certs-registration.yaml"])
+@pytest.mark.parametrize(
+    "name", ["certs-secrets.yaml", "certs-registration.yaml", "certs-daemons-policy.yaml"]
+)
 def test_policies_hold_certs_and_nobody_else(name: str) -> None:
     """They are for its ServiceAccount alone, and refuse where they cannot judge."""
     policy, binding = documents(name)
@@ -357,3 +375,44 @@ def test_policies_hold_certs_and_nobody_else(name: str) -> None:
         "policyName": policy["metadata"]["name"],
         "validationActions": ["Deny"],
     }
+
+
+def test_who_may_call_a_shared_daemon() -> None:
+    """Whatever the labels: Pods of a namespace whose rule admits shared daemons, and no others."""
+    *_, policy = documents("network-policies.yaml")
+    (ingress,) = policy["spec"]["ingress"]
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    assert [port["port"] for port in ingress["ports"]] == ["docker"]
+    selectors = [peer.pop("namespaceSelector") for peer in ingress["from"]]
+    assert [{}] * 3 == ingress["from"]
+    for inject, migrate, shared in itertools.product(VALUES, VALUES, SHARED_VALUES):
+        keys = (rules.INJECT, rules.MIGRATE, rules.SHARED_DAEMON)
+        given = zip(keys, (inject, migrate, shared), strict=True)
+        labels = {key: value for key, value in given if value is not None}
+        rule = rules.for_namespace("ci", labels)
+        assert rule is not None
+        picked = [matches(expressions(selector), labels) for selector in selectors]
+        assert rule.allows_shared is any(picked), labels
+
+
+def expressions(selector: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without matchLabels."""
+    labels = [
+        {"key": key, "operator": "In", "values": [value]}
+        for key, value in selector.get("matchLabels", {}).items()
+    ]
+    return {"matchExpressions": [*labels, *selector.get("matchExpressions", [])]}
+
+
+def test_a_shared_daemon_may_ask_for_its_certificate_alone() -> None:
+    """By RBAC a request and its answer, by policy one signer: for all of its namespace, and nobody else."""
+    (role,) = documents("daemons-permissions.yaml")
+    (rule,) = role["rules"]
+    assert ["create", "get"] == rule["verbs"]
+    assert ["certificatesigningrequests"] == rule["resources"]
+    policy, binding = documents("daemons-requests.yaml")
+    (condition,) = policy["spec"]["matchConditions"]
+    prefix = f"system:serviceaccount:{config.Config().service.namespace}:"
+    assert condition["expression"] == f"request.userInfo.username.startsWith('{prefix}')"
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    assert binding["spec"]["validationActions"] == ["Deny"]
