@@ -16,6 +16,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 # Clocks of nodes differ: a certificate has to be valid on those that are behind, too. Ten
@@ -101,14 +102,35 @@ def issue_leaf(
     Raises:
         ValueError: the PEM of `ca` is unusable, or a name is not ASCII.
     """
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = sign(
+        ca, name, key.public_key(), usage=usage, now=now, lifetime=lifetime, names=names
+    )
+    return KeyPair(certificate, _key_pem(key))
+
+
+def sign(
+    ca: KeyPair,
+    name: str,
+    public_key: CertificatePublicKeyTypes,
+    *,
+    usage: Usage,
+    now: datetime,
+    lifetime: timedelta,
+    names: Sequence[str] = (),
+) -> bytes:
+    """Issue a leaf certificate, PEM, for a key that somebody else has; otherwise as issue_leaf.
+
+    Raises:
+        ValueError: the PEM of `ca` is unusable, or a name is not ASCII.
+    """
     issuer = x509.load_pem_x509_certificate(ca.certificate)
     issuer_key = serialization.load_pem_private_key(ca.key, password=None)
     if not isinstance(issuer_key, ec.EllipticCurvePrivateKey):
         raise ValueError("the CA's key is not an elliptic-curve key")  # noqa: TRY004 - bad bytes, not a bad type
-    key = ec.generate_private_key(ec.SECP256R1())
-    key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    key_id = x509.SubjectKeyIdentifier.from_public_key(public_key)
     builder = (
-        _builder(_name(name), key.public_key(), now)
+        _builder(_name(name), public_key, now)
         .issuer_name(issuer.subject)
         .not_valid_after(min(now + lifetime, issuer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -120,11 +142,11 @@ def issue_leaf(
     if names:
         alternatives = [_general_name(alternative) for alternative in names]
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-    return _pair(builder.sign(issuer_key, hashes.SHA256()), key)
+    return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def _builder(
-    subject: x509.Name, public_key: ec.EllipticCurvePublicKey, now: datetime
+    subject: x509.Name, public_key: CertificatePublicKeyTypes, now: datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -168,11 +190,12 @@ def _issuer_key_id(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
 
 
 def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> KeyPair:
-    return KeyPair(
-        certificate=certificate.public_bytes(serialization.Encoding.PEM),
-        key=key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ),
+    return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key))
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
     )

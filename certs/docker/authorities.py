@@ -1,0 +1,77 @@
+"""The CAs of the shared daemons: which one signs, and which ones count. Pure, by the wall clock.
+
+Who goes by a CA learns of a new one late: clients when their Secret has been mounted anew, and
+dockerd only when it starts. So a CA is published long before it signs:
+
+| step | when |
+|---|---|
+| `next` is issued, and published | two thirds of the signing CA's lifetime are over |
+| `next` becomes the CA that signs | it has been published for `delay` |
+| the one before becomes `old`, and stays published | at the same time |
+| `old` is forgotten | it has ended; what it signed has too, as no leaf outlives its CA |
+
+What is not in the Secret does not count: who deletes the Secret revokes all that its CAs have
+signed. (The webhook's CA goes by what has been seen instead: see certs/bundle.py. There, API
+servers follow within seconds, and a request that is dropped is one too many.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from certs import inspection
+from certs.authority import KeyPair
+from certs.records import Authorities
+
+# A certificate from further ahead than clocks may differ comes of one that was wrong.
+_FUTURE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long a CA lives, and how long it has to be published before it signs."""
+
+    lifetime: timedelta
+    delay: timedelta
+
+
+def advanced(
+    known: Authorities, schedule: Schedule, now: datetime, issue: Callable[[], KeyPair]
+) -> Authorities:
+    """What the Secret has to say now; equal to `known` where all is right.
+
+    `issue` makes a new CA, and is called at most once.
+    """
+    signing, following = (
+        pair if pair is not None and _is_usable(pair, now) else None
+        for pair in (known.signing, known.next)
+    )
+    old = tuple(ca for ca in known.old if now < inspection.ends_at(ca))
+    if signing is None and following is not None:
+        return Authorities(following, None, old)
+    if signing is None:
+        return Authorities(issue(), None, old)
+    if following is None and now >= inspection.due_at(signing.certificate, schedule.lifetime):
+        return Authorities(signing, issue(), old)
+    if following is not None and now >= inspection.issued_at(following.certificate) + schedule.delay:
+        return Authorities(following, None, (signing.certificate, *old))
+    return Authorities(signing, following, old)
+
+
+def next_due(known: Authorities, schedule: Schedule, now: datetime) -> timedelta:
+    """How long until `advanced` has something to do."""
+    if known.signing is None:
+        return timedelta()
+    times = [inspection.ends_at(ca) for ca in known.certificates]
+    if known.next is not None:
+        times.append(inspection.issued_at(known.next.certificate) + schedule.delay)
+    else:
+        times.append(inspection.due_at(known.signing.certificate, schedule.lifetime))
+    return max(min(times) - now, timedelta())
+
+
+def _is_usable(pair: KeyPair, now: datetime) -> bool:
+    certificate = pair.certificate
+    return inspection.issued_at(certificate) - _FUTURE <= now < inspection.ends_at(certificate)
