@@ -60,6 +60,15 @@ class KeyPair:
         return f"KeyPair({self.certificate!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """Who a leaf certificate is for: its commonName, its key, its DNS names and addresses."""
+
+    name: str
+    public_key: CertificatePublicKeyTypes
+    names: tuple[str, ...] = ()
+
+
 def issue_ca(
     name: str, *, now: datetime, lifetime: timedelta, permitted: Sequence[str] = ()
 ) -> KeyPair:
@@ -83,7 +92,7 @@ def issue_ca(
     )
     if permitted:
         builder = builder.add_extension(_constraints(permitted), critical=True)
-    return _pair(builder.sign(key, hashes.SHA256()), key)
+    return KeyPair(_pem(builder.sign(key, hashes.SHA256())), _key_pem(key))
 
 
 def issue_leaf(
@@ -95,31 +104,20 @@ def issue_leaf(
     lifetime: timedelta,
     names: Sequence[str] = (),
 ) -> KeyPair:
-    """Issue a certificate for `name` (its commonName), valid for the DNS names and addresses `names`.
-
-    It never outlives its CA: the earlier of both ends is its end.
+    """Issue a key, and a certificate for it as `sign` makes it.
 
     Raises:
         ValueError: the PEM of `ca` is unusable, or a name is not ASCII.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = sign(
-        ca, name, key.public_key(), usage=usage, now=now, lifetime=lifetime, names=names
-    )
-    return KeyPair(certificate, _key_pem(key))
+    leaf = Leaf(name, key.public_key(), tuple(names))
+    return KeyPair(sign(ca, leaf, usage=usage, now=now, lifetime=lifetime), _key_pem(key))
 
 
-def sign(
-    ca: KeyPair,
-    name: str,
-    public_key: CertificatePublicKeyTypes,
-    *,
-    usage: Usage,
-    now: datetime,
-    lifetime: timedelta,
-    names: Sequence[str] = (),
-) -> bytes:
-    """Issue a leaf certificate, PEM, for a key that somebody else has; otherwise as issue_leaf.
+def sign(ca: KeyPair, leaf: Leaf, *, usage: Usage, now: datetime, lifetime: timedelta) -> bytes:
+    """Sign a certificate for a key that somebody else holds; return its PEM.
+
+    It never outlives its CA: the earlier of both ends is its end.
 
     Raises:
         ValueError: the PEM of `ca` is unusable, or a name is not ASCII.
@@ -128,9 +126,9 @@ def sign(
     issuer_key = serialization.load_pem_private_key(ca.key, password=None)
     if not isinstance(issuer_key, ec.EllipticCurvePrivateKey):
         raise ValueError("the CA's key is not an elliptic-curve key")  # noqa: TRY004 - bad bytes, not a bad type
-    key_id = x509.SubjectKeyIdentifier.from_public_key(public_key)
+    key_id = x509.SubjectKeyIdentifier.from_public_key(leaf.public_key)
     builder = (
-        _builder(_name(name), public_key, now)
+        _builder(_name(leaf.name), leaf.public_key, now)
         .issuer_name(issuer.subject)
         .not_valid_after(min(now + lifetime, issuer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -139,10 +137,10 @@ def sign(
         .add_extension(key_id, critical=False)
         .add_extension(_issuer_key_id(issuer), critical=False)
     )
-    if names:
-        alternatives = [_general_name(alternative) for alternative in names]
+    if leaf.names:
+        alternatives = [_general_name(alternative) for alternative in leaf.names]
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-    return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    return _pem(builder.sign(issuer_key, hashes.SHA256()))
 
 
 def _builder(
@@ -189,8 +187,8 @@ def _issuer_key_id(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id)
 
 
-def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> KeyPair:
-    return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key))
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

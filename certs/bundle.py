@@ -176,10 +176,7 @@ class Moment:
         authorities = self.seen.authorities
         if authorities.next is None or not self._is_settled(authorities.next):
             return None
-        signing = authorities.signing
-        old = () if signing is None else (signing.certificate,)
-        promoted = Authorities(authorities.next, None, (*old, *authorities.old))
-        return Record(promoted, "every API server has had time to see the new CA")
+        return Record(authorities.promoted(), "every API server has had time to see the new CA")
 
     def _leaf(self) -> IssueLeaf | None:
         signing = self.seen.authorities.signing

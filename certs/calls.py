@@ -86,7 +86,7 @@ async def ask(verb: str, described: str, send: Send) -> Object | None:
 
 
 async def changes(described: str, send: Send) -> AsyncGenerator[None]:
-    """Yield once for each event of a watch, which ends after minutes.
+    """Yield for each part of what a watch says, which ends after minutes.
 
     Raises:
         StoreError: as for `ask`.
@@ -95,9 +95,9 @@ async def changes(described: str, send: Send) -> AsyncGenerator[None]:
         response = await send()
         try:
             await _checked(response, "watch", described)
-            async for line in response.content:
-                if json.loads(line).get("type") == "ERROR":
-                    return
+            # Whatever it says: what is there now has to be read anyway. An event can be longer than
+            # what may be read as a line.
+            async for _ in response.content.iter_any():
                 yield
         finally:
             response.close()

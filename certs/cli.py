@@ -14,6 +14,8 @@ import click
 import structlog
 
 from certs import issuance, logs
+from certs.docker.policy import Policy as DockerPolicy
+from certs.docker.requests import Daemons
 from certs.durations import Duration
 from certs.errors import StoreError
 from certs.policy import Policy
@@ -67,6 +69,32 @@ def certs() -> None:
     default="5m",
     help="Until every replica of the webhook serves a changed Secret.",
 )
+@_option(
+    "--shared-daemons/--no-shared-daemons",
+    default=True,
+    help="Sign for shared Docker daemons, and give their clients certificates.",
+)
+@_option("--docker-namespace", default="dinp-daemons", help="Where the shared daemons are.")
+@_option("--docker-service", default="dinp-docker", help="The Service of those in mode service.")
+@_option(
+    "--client-secret", default="dinp-client-tls", help="Secret of clients, in their namespaces."
+)
+@_option("--docker-ca-lifetime", type=Duration(), default="1825d", help="Of the CAs of both.")
+@_option(
+    "--server-lifetime", type=Duration(), default="365d", help="Of a shared daemon's certificate."
+)
+@_option(
+    "--client-lifetime",
+    type=Duration(),
+    default="24h",
+    help="Of a client's certificate: how long a namespace that is no longer allowed goes on.",
+)
+@_option(
+    "--daemon-restart-within",
+    type=Duration(),
+    default="60d",
+    help="Until every shared daemon has started again since the CA of clients changed.",
+)
 @_option("--kubeconfig", type=_FILE, help="Kubeconfig file; default: the Pod's ServiceAccount.")
 @_option("--log-format", type=click.Choice(["json", "console"]), default="json")
 def run(**options: Any) -> None:
@@ -76,15 +104,18 @@ def run(**options: Any) -> None:
     server accepts the webhook at every moment. Any number of replicas may run.
     """
     logs.configure(cast("logs.Format", options["log_format"]))
-    policy = _policy(**options)
+    policy, docker_policy = _policy(**options), _docker_policy(options)
     try:
-        asyncio.run(_run(policy, options))
+        asyncio.run(_run(policy, docker_policy, options))
     except StoreError as error:
         raise CertsError(str(error)) from error
 
 
-async def _run(policy: Policy, options: dict[str, Any]) -> None:
-    from certs import rotation, store  # noqa: PLC0415 - 1.2 s, which --help and issue do without
+async def _run(policy: Policy, docker_policy: DockerPolicy, options: dict[str, Any]) -> None:
+    # 1.2 s, which --help and issue do without
+    from certs import calls, rotation, store  # noqa: PLC0415
+    from certs.docker import rotation as docker_rotation  # noqa: PLC0415
+    from certs.docker import store as docker_store  # noqa: PLC0415
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,9 +123,17 @@ async def _run(policy: Policy, options: dict[str, Any]) -> None:
     names = store.Names(
         options["namespace"], options["ca_secret"], options["tls_secret"], options["configuration"]
     )
-    async with store.connected(options["kubeconfig"], names) as connected:
+    docker_names = docker_store.Names(
+        system=options["namespace"],
+        daemons=options["docker_namespace"],
+        client_secret=options["client_secret"],
+    )
+    async with calls.connected(options["kubeconfig"]) as api, asyncio.TaskGroup() as group:
         structlog.get_logger().info("keeping certificates right", names=list(policy.names))
-        await rotation.Loop(connected, policy).run(stop)
+        group.create_task(rotation.loop(store.Store(api, names), policy).run(stop))
+        if options["shared_daemons"]:
+            docker = docker_rotation.loop(docker_store.Store(api, docker_names), docker_policy)
+            group.create_task(docker.run(stop))
 
 
 @certs.command(short_help="Issue a CA and a certificate once, without a cluster.")
@@ -153,5 +192,19 @@ def _policy(**options: Any) -> Policy:
     }
     try:
         return Policy(names=(f"{options['service']}.{options['namespace']}.svc",), **chosen)
+    except ValueError as error:
+        raise CertsError(str(error)) from error
+
+
+def _docker_policy(options: dict[str, Any]) -> DockerPolicy:
+    try:
+        return DockerPolicy(
+            daemons=Daemons(options["docker_namespace"], options["docker_service"]),
+            ca_lifetime=options["docker_ca_lifetime"],
+            server_lifetime=options["server_lifetime"],
+            client_lifetime=options["client_lifetime"],
+            delivery=options["delivery"],
+            daemon_restart=options["daemon_restart_within"],
+        )
     except ValueError as error:
         raise CertsError(str(error)) from error

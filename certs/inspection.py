@@ -15,8 +15,9 @@ from typing import Final, TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import NameOID
 
-from certs.authority import BACKDATE, KeyPair
+from certs.authority import BACKDATE, KeyPair, Usage
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 _BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
@@ -108,14 +109,37 @@ def due_at(pem: bytes, wanted: timedelta) -> datetime:
     Raises:
         ValueError: it is no certificate.
     """
-    issued = issued_at(pem)
-    return issued + min(ends_at(pem) - issued, wanted) * 2 / 3
+    return issued_at(pem) + lifetime(pem, wanted) * 2 / 3
+
+
+def lifetime(pem: bytes, wanted: timedelta) -> timedelta:
+    """Its lifetime from its issue on, or `wanted` where that is less.
+
+    Raises:
+        ValueError: it is no certificate.
+    """
+    return min(ends_at(pem) - issued_at(pem), wanted)
 
 
 def dns_names(pem: bytes) -> frozenset[str]:
     """The DNS names that it is valid for."""
     names = _extension(pem, x509.SubjectAlternativeName)
     return frozenset() if names is None else frozenset(names.get_values_for_type(x509.DNSName))
+
+
+def common_name(pem: bytes) -> str:
+    """The commonName of its subject; empty where it has none, or is no certificate."""
+    certificate = parse(pem)
+    if certificate is None:
+        return ""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else ""
+
+
+def is_for(pem: bytes, usage: Usage) -> bool:
+    """Whether it is a certificate for this usage, and for no other."""
+    usages = _extension(pem, x509.ExtendedKeyUsage)
+    return usages is not None and list(usages) == [usage.value]
 
 
 def permits(authority: bytes, names: Iterable[str]) -> bool:

@@ -63,6 +63,11 @@ class Authorities:
         pairs = [pair.certificate for pair in (self.signing, self.next) if pair is not None]
         return tuple(dict.fromkeys([*pairs, *self.old]))
 
+    def promoted(self) -> Authorities:
+        """`next` signs, and the CA that signed until now is an old one."""
+        old = () if self.signing is None else (self.signing.certificate,)
+        return Authorities(self.next, None, (*old, *self.old))
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:

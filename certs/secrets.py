@@ -60,15 +60,24 @@ class Secrets:
         )
 
     async def patch(
-        self, namespace: str, name: str, data: Mapping[str, bytes | None], version: str
+        self,
+        namespace: str,
+        name: str,
+        data: Mapping[str, bytes | None],
+        version: str,
+        *,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
-        """Write these keys (None: remove the key).
+        """Write these keys (None: remove the key) and labels; others stay.
 
         Raises:
             ConflictError: it has changed since it was read as `version`.
         """
         written = {key: None if value is None else encoded(value) for key, value in data.items()}
-        body: dict[str, Any] = {"metadata": {"resourceVersion": version}, "data": written}
+        metadata: dict[str, Any] = {"resourceVersion": version}
+        if labels:
+            metadata["labels"] = dict(labels)
+        body = {"metadata": metadata, "data": written}
         await calls.ask(
             "patch",
             described(namespace, name),

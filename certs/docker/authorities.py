@@ -55,7 +55,10 @@ def advanced(
         return Authorities(issue(), None, old)
     if following is None and now >= inspection.due_at(signing.certificate, schedule.lifetime):
         return Authorities(signing, issue(), old)
-    if following is not None and now >= inspection.issued_at(following.certificate) + schedule.delay:
+    if (
+        following is not None
+        and now >= inspection.issued_at(following.certificate) + schedule.delay
+    ):
         return Authorities(following, None, (signing.certificate, *old))
     return Authorities(signing, following, old)
 

@@ -33,13 +33,16 @@ def is_allowed(namespace: Mapping[str, Any]) -> bool:
     """
     labels = namespace["metadata"].get("labels") or {}
     inject, migrate = labels.get("dinp.io/inject"), labels.get("dinp.io/migrate")
-    if (namespace.get("status") or {}).get("phase") == "Terminating":
-        return False
-    return (
+    return not is_ending(namespace) and (
         labels.get("dinp.io/shared-daemon") == "allowed"
         or inject in _SHARED
         or (inject not in _MODES and migrate in _SHARED)
     )
+
+
+def is_ending(namespace: Mapping[str, Any]) -> bool:
+    """Whether it is about to be gone, with all that is in it."""
+    return (namespace.get("status") or {}).get("phase") == "Terminating"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from certs.authority import KeyPair, Usage, issue_ca, issue_leaf, sign
+from certs.authority import KeyPair, Leaf, Usage, issue_ca, issue_leaf, sign
 from certs.docker.authorities import Schedule
 from certs.docker.requests import Approval, Daemons
 
@@ -76,12 +76,5 @@ class Policy:
     ) -> bytes:
         """The certificate of a daemon, PEM; `wanted` is the request's own lifetime."""
         lifetime = self.server_lifetime if wanted is None else min(wanted, self.server_lifetime)
-        return sign(
-            ca,
-            approval.pod[:64],
-            approval.csr.public_key(),
-            names=approval.names,
-            usage=Usage.SERVER,
-            now=now,
-            lifetime=lifetime,
-        )
+        leaf = Leaf(approval.pod[:64], approval.csr.public_key(), approval.names)
+        return sign(ca, leaf, usage=Usage.SERVER, now=now, lifetime=lifetime)

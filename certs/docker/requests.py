@@ -13,9 +13,10 @@ names that Pod may have is read from the Pod and its Node.
 from __future__ import annotations
 
 import ipaddress
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 from typing import Any, Final
 
@@ -43,6 +44,14 @@ class Reason(Enum):
     REQUEST = "RequestNotUsable"
     KEY = "KeyNotAllowed"
     NAMES = "NamesNotAllowed"
+
+
+class State(Enum):
+    """How far a request is."""
+
+    PENDING = "nobody has decided"
+    APPROVED = "somebody has approved it, and it is not signed"
+    ANSWERED = "signed, denied or failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +115,11 @@ def judge(
     request: Object, sender: Requester, pod: Object | None, node: Object | None, daemons: Daemons
 ) -> Approval | Denial:
     """Decide by the Pod and the Node of the sender; None: there is no such object."""
-    found = _pod_problem(sender, pod, daemons) or _usage_problem(request)
-    if found is not None:
-        return found
-    csr = _parse(request)
+    if pod is None:
+        return Denial(Reason.POD, f"Pod {daemons.namespace}/{sender.pod} does not exist")
+    csr = _pod_problem(sender, pod, daemons) or _usage_problem(request) or _parse(request)
     if isinstance(csr, Denial):
         return csr
-    assert pod is not None  # else it has been a problem
     names = _names(csr)
     if isinstance(names, Denial):
         return names
@@ -128,10 +135,37 @@ def judge(
     return Approval(sender.pod, tuple(expected), csr)
 
 
-def _pod_problem(sender: Requester, pod: Object | None, daemons: Daemons) -> Denial | None:
+def state(request: Object) -> State:
+    """By the conditions and the certificate of a CertificateSigningRequest."""
+    status = request.get("status") or {}
+    types = {condition["type"] for condition in status.get("conditions") or ()}
+    if status.get("certificate") or types & {"Denied", "Failed"}:
+        return State.ANSWERED
+    return State.APPROVED if "Approved" in types else State.PENDING
+
+
+def with_condition(request: Object, kind: str, reason: str, message: str) -> dict[str, Any]:
+    """The request with one more condition, of type `kind`."""
+    status = dict(request.get("status") or {})
+    condition = {"type": kind, "status": "True", "reason": reason, "message": message}
+    status["conditions"] = [*(status.get("conditions") or ()), condition]
+    return {**request, "status": status}
+
+
+def with_certificate(request: Object, certificate: bytes) -> dict[str, Any]:
+    """The request with its answer, PEM."""
+    answered = {**(request.get("status") or {}), "certificate": b64encode(certificate).decode()}
+    return {**request, "status": answered}
+
+
+def wanted_lifetime(request: Object) -> timedelta | None:
+    """What it asks for by expirationSeconds, which the API server takes from 600 on."""
+    seconds = request["spec"].get("expirationSeconds")
+    return None if seconds is None else timedelta(seconds=seconds)
+
+
+def _pod_problem(sender: Requester, pod: Object, daemons: Daemons) -> Denial | None:
     described = f"Pod {daemons.namespace}/{sender.pod}"
-    if pod is None:
-        return Denial(Reason.POD, f"{described} does not exist")
     metadata, spec = pod["metadata"], pod["spec"]
     kind = _OWNERS[sender.account]
     owners = metadata.get("ownerReferences") or []
@@ -224,9 +258,7 @@ def _service_names(pod: Object, daemons: Daemons) -> Sequence[str]:
     return names
 
 
-def _node_addresses(
-    sender: Requester, pod: Object, node: Object | None
-) -> Sequence[str] | Denial:
+def _node_addresses(sender: Requester, pod: Object, node: Object | None) -> Sequence[str] | Denial:
     wanted = [_address(entry["ip"]) for entry in (pod.get("status") or {}).get("hostIPs") or ()]
     if node is None:
         return Denial(Reason.POD, f"Node {sender.node} does not exist")

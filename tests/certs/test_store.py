@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from certs import rotation, store
+from certs import passes, rotation, store
 from certs.errors import ConflictError, StoreError
 from certs.policy import Policy
 from tests.certs.fake_api import CONFIGURATION, SECRETS, FakeApi, fake_api
@@ -46,7 +46,7 @@ async def connected(api: FakeApi, tmp_path: Path) -> AsyncIterator[store.Store]:
 async def looping(made: store.Store) -> AsyncIterator[None]:
     """The loop, until the end of the `with`."""
     stop = asyncio.Event()
-    running = asyncio.create_task(rotation.Loop(made, POLICY).run(stop))
+    running = asyncio.create_task(rotation.loop(made, POLICY).run(stop))
     try:
         yield
     finally:
@@ -241,7 +241,7 @@ async def test_others_write_all_the_time(connected: store.Store, api: FakeApi) -
 def test_backoff() -> None:
     """It doubles up to 15 s, and half of it is random."""
     for failures, most in ((1, 0.5), (2, 1), (3, 2), (6, 15), (1000, 15)):
-        assert most / 2 <= rotation.backoff(failures) <= most
+        assert most / 2 <= passes.backoff(failures) <= most
 
 
 async def test_a_bundle_with_a_comment_is_right(api: FakeApi, connected: store.Store) -> None:

@@ -18,7 +18,7 @@ import pytest
 import structlog
 import yaml
 
-from certs import issuance, records, rotation, store
+from certs import issuance, passes, records, rotation, store
 from certs.errors import ConflictError, StoreError
 from certs.policy import Policy
 from tests.certs.openssl import is_verified
@@ -219,7 +219,7 @@ async def running(site: Site, replicas: int = 1) -> AsyncIterator[None]:
 
     async def one() -> None:
         async with connected(site) as made:
-            await rotation.Loop(made, site.policy).run(stop)
+            await rotation.loop(made, site.policy).run(stop)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(replicas):
@@ -313,13 +313,13 @@ def _key_of_another(site: Site) -> None:
 
 
 def _leaf_of_another(site: Site) -> None:
-    issued = issuance.issue(site.policy, rotation.Clock().now())
+    issued = issuance.issue(site.policy, passes.Clock().now())
     data = records.write_leaf(issued.leaf, issued.ca.certificate)
     site.patch_secret("dinp-tls", data)
 
 
 def _foreign_ca(site: Site) -> None:
-    other = issuance.issue(site.policy, rotation.Clock().now()).ca.certificate
+    other = issuance.issue(site.policy, passes.Clock().now()).ca.certificate
     site.patch_bundles(b64encode(other).decode(), range(10))
 
 

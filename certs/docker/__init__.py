@@ -1,0 +1,1 @@
+"""Certificates of the shared Docker daemons and of their clients."""

@@ -1,0 +1,245 @@
+"""The objects of the shared daemons' certificates in the API server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from kubernetes.aio import client
+
+from certs import calls, records, secrets
+from certs.docker.requests import SIGNER, Object
+from certs.errors import StoreError
+from certs.records import Authorities, Secret
+from certs.secrets import Secrets
+
+Which = Literal["server", "client"]
+Watched = Literal["namespaces", "secrets", "requests", "server", "client"]
+
+_MANAGED: Final = {"app.kubernetes.io/managed-by": calls.MANAGER}
+_REQUESTS: Final = "certificatesigningrequests"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Which objects."""
+
+    system: str = "dinp-system"
+    daemons: str = "dinp-daemons"
+    server_ca: str = "dinp-docker-server-ca"
+    client_ca: str = "dinp-docker-client-ca"
+    published: str = "dinp-docker-ca"
+    client_secret: str = "dinp-client-tls"  # noqa: S105 - a name, no secret
+
+    def ca(self, which: Which) -> str:
+        """The name of the Secret of one of the CAs."""
+        return self.server_ca if which == "server" else self.client_ca
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecret:
+    """The client certificate of a namespace, and whether its Secret is of our making."""
+
+    secret: Secret
+    is_ours: bool
+
+
+class Store:
+    """One cluster's objects. Every method raises StoreError."""
+
+    def __init__(self, api: client.ApiClient, names: Names) -> None:
+        self._secrets = Secrets(api)
+        self._core = client.CoreV1Api(api)
+        self._certificates = client.CertificatesV1Api(api)
+        self._names = names
+
+    async def read_authorities(self, which: Which) -> tuple[Authorities, str | None]:
+        """The CAs of a Secret and its resourceVersion; None: there is no such Secret."""
+        found = await self._secrets.read(self._names.system, self._names.ca(which))
+        if found is None:
+            return Authorities(), None
+        return records.read_authorities(found.data), found.version
+
+    async def write_authorities(
+        self, which: Which, authorities: Authorities, version: str | None
+    ) -> None:
+        """Write them; without `version` the Secret has to be new."""
+        where = (self._names.system, self._names.ca(which))
+        data = records.write_authorities(authorities)
+        if version is None:
+            await self._secrets.create(*where, data)
+        else:
+            await self._secrets.patch(*where, data, version)
+
+    async def publish(self, bundles: Mapping[str, bytes]) -> bool:
+        """Write these keys of the ConfigMap that daemons mount; whether that changed something.
+
+        Raises:
+            StoreError: there is no such ConfigMap, among others.
+        """
+        name, namespace = self._names.published, self._names.daemons
+        described = f"configmaps/{name} in namespace {namespace}"
+        found = await calls.ask(
+            "get",
+            described,
+            lambda: self._core.read_namespaced_config_map_without_preload_content(
+                name, namespace, _request_timeout=calls.REQUEST_SECONDS
+            ),
+        )
+        if found is None:
+            raise StoreError(f"there is no {described}: apply manifests/base again")
+        data = {key: value.decode() for key, value in bundles.items()}
+        there = found.get("data") or {}
+        if all(there.get(key) == value for key, value in data.items()):
+            return False
+        version = found["metadata"]["resourceVersion"]
+        body = {"metadata": {"resourceVersion": version}, "data": data}
+        await calls.ask(
+            "patch",
+            described,
+            lambda: self._core.patch_namespaced_config_map_without_preload_content(
+                name,
+                namespace,
+                body,
+                field_manager=calls.MANAGER,
+                _request_timeout=calls.REQUEST_SECONDS,
+            ),
+        )
+        return True
+
+    async def namespaces(self) -> list[Object]:
+        """All namespaces."""
+        return await self._list(
+            "namespaces",
+            self._core.list_namespace_without_preload_content(
+                _request_timeout=calls.REQUEST_SECONDS
+            ),
+        )
+
+    async def client_secrets(self) -> dict[str, ClientSecret]:
+        """The client certificates by their namespaces."""
+        # By their name: RBAC lets certs list no others.
+        found = await self._list(
+            f"secrets/{self._names.client_secret}",
+            self._core.list_secret_for_all_namespaces_without_preload_content(
+                field_selector=f"metadata.name={self._names.client_secret}",
+                _request_timeout=calls.REQUEST_SECONDS,
+            ),
+        )
+        return {
+            item["metadata"]["namespace"]: ClientSecret(
+                secrets.from_json(item),
+                (item["metadata"].get("labels") or {}).items() >= _MANAGED.items(),
+            )
+            for item in found
+        }
+
+    async def write_client(
+        self, namespace: str, data: Mapping[str, bytes], version: str | None
+    ) -> None:
+        """Write a namespace's client certificate; without `version` the Secret has to be new."""
+        where = (namespace, self._names.client_secret)
+        if version is None:
+            await self._secrets.create(*where, data, labels=_MANAGED)
+        else:
+            await self._secrets.patch(*where, data, version, labels=_MANAGED)
+
+    async def delete_client(self, namespace: str) -> None:
+        """Remove a namespace's client certificate."""
+        name = self._names.client_secret
+        await calls.ask(
+            "delete",
+            secrets.described(namespace, name),
+            lambda: self._core.delete_namespaced_secret_without_preload_content(
+                name, namespace, _request_timeout=calls.REQUEST_SECONDS
+            ),
+        )
+
+    async def requests(self) -> list[Object]:
+        """The CertificateSigningRequests to our signer."""
+        return await self._list(
+            _REQUESTS,
+            self._certificates.list_certificate_signing_request_without_preload_content(
+                field_selector=f"spec.signerName={SIGNER}", _request_timeout=calls.REQUEST_SECONDS
+            ),
+        )
+
+    async def pod(self, name: str) -> Object | None:
+        """A Pod of the daemons' namespace; None: there is none."""
+        return await calls.ask(
+            "get",
+            f"pods/{name} in namespace {self._names.daemons}",
+            lambda: self._core.read_namespaced_pod_without_preload_content(
+                name, self._names.daemons, _request_timeout=calls.REQUEST_SECONDS
+            ),
+        )
+
+    async def node(self, name: str) -> Object | None:
+        """A Node; None: there is none."""
+        return await calls.ask(
+            "get",
+            f"nodes/{name}",
+            lambda: self._core.read_node_without_preload_content(
+                name, _request_timeout=calls.REQUEST_SECONDS
+            ),
+        )
+
+    async def decide(self, request: Any) -> Object:
+        """Write the conditions of a request (Approved, Denied), a dict; return it as it is then."""
+        name = request["metadata"]["name"]
+        replace = (
+            self._certificates.replace_certificate_signing_request_approval_without_preload_content
+        )
+        found = await calls.ask(
+            "approve",
+            f"{_REQUESTS}/{name}",
+            lambda: replace(name, request, _request_timeout=calls.REQUEST_SECONDS),
+        )
+        return found or {}
+
+    async def answer(self, request: Any) -> None:
+        """Write the status of a request: its certificate, or that it failed."""
+        name = request["metadata"]["name"]
+        replace = (
+            self._certificates.replace_certificate_signing_request_status_without_preload_content
+        )
+        await calls.ask(
+            "sign",
+            f"{_REQUESTS}/{name}",
+            lambda: replace(name, request, _request_timeout=calls.REQUEST_SECONDS),
+        )
+
+    async def watch(self, what: Watched) -> AsyncGenerator[None]:
+        """Yield once at the beginning and whenever one of them changes; ends after minutes."""
+        async with aclosing(self._changes(what)) as events:
+            async for _ in events:
+                yield
+
+    def _changes(self, what: Watched) -> AsyncGenerator[None]:
+        names = self._names
+        everywhere = self._core.list_secret_for_all_namespaces_without_preload_content
+        requests = self._certificates.list_certificate_signing_request_without_preload_content
+        by_name = f"metadata.name={names.client_secret}"
+        match what:
+            case "namespaces":
+                list_namespaces = self._core.list_namespace_without_preload_content
+                return calls.changes(what, lambda: list_namespaces(**calls.WATCH))
+            case "secrets":
+                described = f"secrets/{names.client_secret}"
+                return calls.changes(
+                    described, lambda: everywhere(field_selector=by_name, **calls.WATCH)
+                )
+            case "requests":
+                only = f"spec.signerName={SIGNER}"
+                return calls.changes(
+                    _REQUESTS, lambda: requests(field_selector=only, **calls.WATCH)
+                )
+            case "server" | "client":
+                return self._secrets.watch(names.system, names.ca(what))
+
+    async def _list(self, described: str, sent: Any) -> list[Object]:
+        found = await calls.ask("list", described, lambda: sent)
+        items: list[Object] = (found or {}).get("items") or []
+        return items

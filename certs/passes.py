@@ -1,0 +1,121 @@
+"""Passes for ever over what is in the API server: each makes right what can be made right now."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Final
+
+import structlog
+
+from certs.errors import StoreError
+
+# Look again this often, though no watch said so: a watch may be dead without knowing it.
+_RESYNC: Final = timedelta(seconds=60)
+# Between two passes. Somebody who undoes what we write gets slower answers, still within 5 s.
+_PAUSE_SECONDS: Final = (0.1, 4.0)
+_BACKOFF_SECONDS: Final = (0.5, 15.0)
+
+Watch = Callable[[], AsyncGenerator[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Both clocks of a process."""
+
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic: Callable[[], float] = monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """How a pass ended: what it has written, and when something will be due."""
+
+    writes: int
+    wait: timedelta
+
+
+class Loop:
+    """Passes whenever one of the watches yields, something is due, or a minute is over.
+
+    `what` is what they keep right, as the log says it: "certificates".
+    """
+
+    def __init__(
+        self, run_pass: Callable[[], Awaitable[Passed]], watches: Iterable[Watch], what: str
+    ) -> None:
+        self._run_once = run_pass
+        self._watches = tuple(watches)
+        self._what = what
+        self._changed = asyncio.Event()
+        self._log = structlog.get_logger()
+        self._failures = self._streak = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Go on until `stop` is set; a pass that is under way is finished."""
+        async with asyncio.TaskGroup() as group:
+            watches = [group.create_task(self._watch(watch)) for watch in self._watches]
+            while not stop.is_set():
+                self._changed.clear()
+                delay = await self._run_pass()
+                await _first_of(stop, seconds=self._pause())
+                await _first_of(stop, self._changed, seconds=delay)
+            for watch in watches:
+                watch.cancel()
+
+    async def _run_pass(self) -> float:
+        """Run one and return the seconds until the next, if nothing changes."""
+        try:
+            passed = await self._run_once()
+        except StoreError as error:
+            self._failures += 1
+            delay = backoff(self._failures)
+            self._log.warning(
+                f"{self._what} not checked", error=str(error), retry_s=round(delay, 1)
+            )
+            return delay
+        if self._failures:
+            self._log.info(f"{self._what} checked again", failed_before=self._failures)
+        self._failures = 0
+        self._streak = self._streak + 1 if passed.writes else 0
+        return min(passed.wait, _RESYNC).total_seconds()
+
+    def _pause(self) -> float:
+        least, most = _PAUSE_SECONDS
+        return min(most, least * 2.0**self._streak)
+
+    async def _watch(self, watch: Watch) -> None:
+        failures = 0
+        while True:
+            try:
+                async with aclosing(watch()) as changes:
+                    async for _ in changes:
+                        failures = 0
+                        self._changed.set()
+            except StoreError as error:
+                failures += 1
+                if failures == 1:
+                    self._log.warning("watch lost", error=str(error))
+            await asyncio.sleep(backoff(max(failures, 1)))
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: doubled each time, and half of it random."""
+    first, most = _BACKOFF_SECONDS
+    whole = min(most, first * 2.0 ** min(failures - 1, 10))
+    return whole * random.uniform(0.5, 1)  # noqa: S311 - spreads retries, no secret
+
+
+async def _first_of(*events: asyncio.Event, seconds: float) -> None:
+    """Return when one of them is set, or after `seconds`."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
