@@ -15,11 +15,20 @@ from typing import Final, TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from cryptography.x509.oid import NameOID
 
-from certs.authority import BACKDATE, KeyPair, Usage
+from certs.authority import BACKDATE, KeyPair
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+# What `cryptography` raises for bytes that are not what they should be: only some are ValueErrors.
+UNUSABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    InvalidSignature,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -29,7 +38,7 @@ def parse(pem: bytes) -> x509.Certificate | None:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         _ = certificate.extensions  # parsed when asked for
-    except (ValueError, UnsupportedAlgorithm):
+    except UNUSABLE:
         return None
     return certificate
 
@@ -68,7 +77,7 @@ def is_pair(pair: KeyPair) -> bool:
     try:
         key = load_pem_private_key(pair.key, password=None)
         return key.public_key() == certificate.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except UNUSABLE:
         return False
 
 
@@ -80,7 +89,7 @@ def is_issued_by(pem: bytes, authority: bytes) -> bool:
         return False
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except UNUSABLE:
         return False
     return True
 
@@ -125,21 +134,6 @@ def dns_names(pem: bytes) -> frozenset[str]:
     """The DNS names that it is valid for."""
     names = _extension(pem, x509.SubjectAlternativeName)
     return frozenset() if names is None else frozenset(names.get_values_for_type(x509.DNSName))
-
-
-def common_name(pem: bytes) -> str:
-    """The commonName of its subject; empty where it has none, or is no certificate."""
-    certificate = parse(pem)
-    if certificate is None:
-        return ""
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else ""
-
-
-def is_for(pem: bytes, usage: Usage) -> bool:
-    """Whether it is a certificate for this usage, and for no other."""
-    usages = _extension(pem, x509.ExtendedKeyUsage)
-    return usages is not None and list(usages) == [usage.value]
 
 
 def permits(authority: bytes, names: Iterable[str]) -> bool:

@@ -73,17 +73,24 @@ class Loop:
         try:
             passed = await self._run_once()
         except StoreError as error:
-            self._failures += 1
-            delay = backoff(self._failures)
+            delay = self._next_try()
             self._log.warning(
                 f"{self._what} not checked", error=str(error), retry_s=round(delay, 1)
             )
+            return delay
+        except Exception:  # noqa: BLE001 - another loop in this process has nothing to do with it
+            delay = self._next_try()
+            self._log.exception(f"{self._what} not checked", retry_s=round(delay, 1))
             return delay
         if self._failures:
             self._log.info(f"{self._what} checked again", failed_before=self._failures)
         self._failures = 0
         self._streak = self._streak + 1 if passed.writes else 0
         return min(passed.wait, _RESYNC).total_seconds()
+
+    def _next_try(self) -> float:
+        self._failures += 1
+        return backoff(self._failures)
 
     def _pause(self) -> float:
         least, most = _PAUSE_SECONDS

@@ -44,16 +44,16 @@ def advanced(
 
     `issue` makes a new CA, and is called at most once.
     """
-    signing, following = (
-        pair if pair is not None and _is_usable(pair, now) else None
-        for pair in (known.signing, known.next)
-    )
+    signing = known.signing if _is_live(known.signing, now) else None
+    # One from the future would have to wait for its time before it may sign: another is made.
+    is_next = _is_live(known.next, now) and not _is_of_the_future(known.next, now)
+    following = known.next if is_next else None
     old = tuple(ca for ca in known.old if now < inspection.ends_at(ca))
     if signing is None and following is not None:
         return Authorities(following, None, old)
     if signing is None:
         return Authorities(issue(), None, old)
-    if following is None and now >= inspection.due_at(signing.certificate, schedule.lifetime):
+    if following is None and _is_due(signing, schedule, now):
         return Authorities(signing, issue(), old)
     if (
         following is not None
@@ -75,6 +75,18 @@ def next_due(known: Authorities, schedule: Schedule, now: datetime) -> timedelta
     return max(min(times) - now, timedelta())
 
 
-def _is_usable(pair: KeyPair, now: datetime) -> bool:
-    certificate = pair.certificate
-    return inspection.issued_at(certificate) - _FUTURE <= now < inspection.ends_at(certificate)
+def _is_live(pair: KeyPair | None, now: datetime) -> bool:
+    return pair is not None and now < inspection.ends_at(pair.certificate)
+
+
+def _is_of_the_future(pair: KeyPair | None, now: datetime) -> bool:
+    return pair is not None and now < inspection.issued_at(pair.certificate) - _FUTURE
+
+
+def _is_due(signing: KeyPair, schedule: Schedule, now: datetime) -> bool:
+    """Also where it is from the future: at once another, which verifies now. It stays published.
+
+    To forget it would revoke all that it has signed, because one replica's clock is wrong.
+    """
+    due = inspection.due_at(signing.certificate, schedule.lifetime)
+    return now >= due or _is_of_the_future(signing, now)

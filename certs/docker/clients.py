@@ -77,8 +77,7 @@ def due_at(certificate: bytes, lifetime: timedelta) -> datetime:
     Early, because Pods are told late: the kubelet looks once a minute, and a build that begins
     with the old certificate wants to end with it.
     """
-    issued = inspection.issued_at(certificate)
-    return issued + min(inspection.ends_at(certificate) - issued, lifetime) / 2
+    return inspection.issued_at(certificate) + inspection.lifetime(certificate, lifetime) / 2
 
 
 def data(pair: KeyPair, authorities: Authorities) -> dict[str, bytes]:

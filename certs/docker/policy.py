@@ -44,6 +44,8 @@ class Policy:
                     f"signs {schedule.delay} later"
                 )
         for whose, lifetime in (("server", self.server_lifetime), ("client", self.client_lifetime)):
+            if lifetime <= timedelta():
+                raise ValueError(f"the {whose}'s certificate has to live for some time")
             if lifetime > self.ca_lifetime:
                 raise ValueError(f"the {whose}'s certificate may not live longer than its CA")
 

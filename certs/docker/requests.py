@@ -21,8 +21,9 @@ from enum import Enum
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from certs import inspection
 
 Object = Mapping[str, Any]
 
@@ -32,6 +33,8 @@ _OWNERS: Final = {"dinp-docker-daemonset": "DaemonSet", "dinp-docker-service": "
 _USAGES: Final = frozenset({"digital signature", "key encipherment", "server auth"})
 _CURVES: Final = ("secp256r1", "secp384r1")
 _RSA_BITS: Final = 2048
+_LISTED: Final = 8
+_LISTED_CHARACTERS: Final = 64
 
 
 class Reason(Enum):
@@ -96,7 +99,7 @@ def requester(request: Object, daemons: Daemons) -> Requester | Denial:
     accounts = {f"system:serviceaccount:{daemons.namespace}:{name}": name for name in _OWNERS}
     if username not in accounts:
         expected = " or ".join(accounts)
-        return Denial(Reason.REQUESTER, f"'{username}' has sent it, which may only {expected}")
+        return Denial(Reason.REQUESTER, f"'{username}' has sent it; only {expected} may")
     extra = spec.get("extra") or {}
     values = []
     for key in ("pod-name", "pod-uid", "node-name"):
@@ -177,7 +180,8 @@ def _pod_problem(sender: Requester, pod: Object, daemons: Daemons) -> Denial | N
         f"is of a {kind}": any(
             owner.get("controller") and owner.get("kind") == kind for owner in owners
         ),
-        "is not about to end": "deletionTimestamp" not in metadata,
+        "is not about to end": "deletionTimestamp" not in metadata
+        and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"),
     }
     wrong = [what for what, is_so in checks.items() if not is_so]
     return Denial(Reason.POD, f"it is not so that {described} {wrong[0]}") if wrong else None
@@ -200,7 +204,7 @@ def _parse(request: Object) -> x509.CertificateSigningRequest | Denial:
         is_signed = csr.is_signature_valid
         key = csr.public_key()
         extensions = list(csr.extensions)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+    except inspection.UNUSABLE as error:
         return Denial(Reason.REQUEST, f"it holds no certificate request that can be used: {error}")
     if not is_signed:
         return Denial(Reason.REQUEST, "it is not signed by the key that it is for")
@@ -286,4 +290,8 @@ def _address(text: str) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"
+    """As a sentence has them: only as many, and as much of each, as fit into a condition."""
+    known = list(names)
+    shown = [name[:_LISTED_CHARACTERS] for name in known[:_LISTED]]
+    more = [f"{len(known) - _LISTED} more"] if len(known) > _LISTED else []
+    return ", ".join([*shown, *more]) or "none"
