@@ -136,6 +136,15 @@ def dns_names(pem: bytes) -> frozenset[str]:
     return frozenset() if names is None else frozenset(names.get_values_for_type(x509.DNSName))
 
 
+def names(pem: bytes) -> frozenset[str]:
+    """All that it is valid for: DNS names and addresses, written as `ipaddress` writes them."""
+    found = _extension(pem, x509.SubjectAlternativeName)
+    if found is None:
+        return frozenset()
+    kinds = (x509.DNSName, x509.IPAddress)
+    return frozenset(str(name.value) for name in found if isinstance(name, kinds))
+
+
 def permits(authority: bytes, names: Iterable[str]) -> bool:
     """Whether the CA's constraints, if any, let it vouch for these DNS names."""
     constraints = _extension(authority, x509.NameConstraints)
