@@ -1,0 +1,1 @@
+"""Tests of what runs beside dockerd in a shared daemon's Pod."""
