@@ -147,6 +147,22 @@ def test_run_with_times_that_cannot_work() -> None:
     assert "too short" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--docker-ca-lifetime=200d"], "may not live longer than its CA"),
+        (["--docker-ca-lifetime=400d", "--daemon-restart-within=200d"], "CA of clients is too"),
+        (["--client-lifetime=0s"], "has to live for some time"),
+        (["--server-lifetime=1w"], "'1w' is not a duration"),
+    ],
+)
+def test_run_with_times_that_cannot_work_for_daemons(arguments: list[str], message: str) -> None:
+    """Neither can lifetimes of the shared daemons' certificates."""
+    done = invoke("run", *arguments)
+    assert 2 == done.exit_code
+    assert message in done.stderr
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_run(tmp_path: Path, log_format: str) -> None:
     """The process fills in caBundle, logs what it wrote, and ends with 0 by SIGTERM."""

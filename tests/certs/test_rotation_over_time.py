@@ -11,8 +11,9 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certs.passes import Clock
 from certs.policy import Policy
-from certs.rotation import Clock, Rotation
+from certs.rotation import Rotation
 from tests.certs.model import NAME, Cluster, ModelStore, Turns
 
 MINUTE = timedelta(minutes=1)

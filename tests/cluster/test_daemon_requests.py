@@ -12,7 +12,7 @@ import ipaddress
 import ssl
 import tempfile
 import threading
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, encodebytes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -311,6 +311,23 @@ def with_client_usage(names: Sequence[str]) -> tuple[Any, bytes]:
     return request_for(names, extensions=[usage])
 
 
+def of_no_version(names: Sequence[str]) -> tuple[Any, bytes]:
+    """What the API server takes for a request, and our own parser has an exception of its own for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    content = bytearray(x509.load_pem_x509_csr(request_for(names, key)[1]).tbs_certrequest_bytes)
+    content[content.index(b"\x02\x01\x00") + 2] = 5
+    signature = key.sign(bytes(content), ec.ECDSA(hashes.SHA256()))
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")  # ecdsa-with-SHA256
+    bits = bytes([0x03, len(signature) + 1, 0]) + signature
+    whole = bytes(content) + algorithm + bits
+    return key, pem_of("CERTIFICATE REQUEST", bytes([0x30, 0x81, len(whole)]) + whole)
+
+
+def pem_of(what: str, der: bytes) -> bytes:
+    """Bytes as PEM."""
+    return f"-----BEGIN {what}-----\n{encodebytes(der).decode()}-----END {what}-----\n".encode()
+
+
 ABUSES: Final = {
     "the address of another node": (Sent(names=TWO.addresses), Reason.NAMES),
     "one address more": (Sent(names=(*ONE.addresses, *TWO.addresses)), Reason.NAMES),
@@ -332,6 +349,7 @@ ABUSES: Final = {
     "usage of a client": (Sent(usages=("digital signature", "client auth")), Reason.USAGE),
     "usage of both": (Sent(usages=(*SERVER, "client auth")), Reason.USAGE),
     "a client by extension": (Sent(make=with_client_usage), Reason.REQUEST),
+    "a version that does not exist": (Sent(make=of_no_version), Reason.REQUEST),
     "RSA of 1024 bits": (
         Sent(make=lambda names: request_for(names, rsa.generate_private_key(65537, 1024))),  # noqa: S505 - that is the abuse
         Reason.KEY,
@@ -415,6 +433,24 @@ def test_a_namespace_that_is_allowed(site: Site) -> None:
     site.label("tenant", shared_daemon=None)
     wait_until(lambda: not site.client("tenant"), "the client certificate is gone")
     assert is_let_in(site, server, pair), "the certificate lives to its end"
+
+
+def test_what_a_tenant_writes_over_it(site: Site) -> None:
+    """Whatever a tenant writes into its Secret is made right, and stops nobody else's certificates."""
+    assert site.admin.create_namespace("careless", {"dinp.io/inject": "service"}).status == 201
+    wait_until(lambda: bool(site.client("careless")), "the client certificate is there")
+    good = site.client("careless")
+    der = bytearray(
+        x509.load_pem_x509_certificate(good["cert.pem"]).public_bytes(serialization.Encoding.DER)
+    )
+    der[der.index(b"\xa0\x03\x02\x01") + 4] = 5  # no version of X.509
+    path = "/api/v1/namespaces/careless/secrets/dinp-client-tls"
+    for bad in (pem_of("CERTIFICATE", bytes(der)), b"nonsense", b""):
+        data = {"cert.pem": b64encode(bad).decode()}
+        site.admin.must("PATCH", path, {"data": data}, media_type=MERGE_PATCH)
+        wait_until(lambda: site.client("careless")["cert.pem"].count(b"BEGIN") == 1, "it is right")
+        wait_until(lambda bad=bad: site.client("careless")["cert.pem"] != bad, "it is another")  # type: ignore[misc]  # mypy sees no default
+    assert site.signed(Sent()).certificate
 
 
 def test_whom_a_daemon_lets_in(site: Site) -> None:

@@ -1,0 +1,1 @@
+"""What certs decides for the shared daemons and their clients."""
