@@ -14,6 +14,13 @@ import pytest
 from certs import authority
 from certs.authority import KeyPair, Usage
 from tests.node import logs
+from tests.two_nodes import (  # noqa: F401 - fixtures and hooks, for pytest to find them here
+    built,
+    deployed,
+    docker,
+    pytest_collection_modifyitems,
+    pytest_runtest_teardown,
+)
 from webhook.config import Config
 from webhook.server import Server, Settings
 from webhook.tls import Files, ServingCertificate

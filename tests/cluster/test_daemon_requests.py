@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import ssl
 import tempfile
 import threading
 from base64 import b64decode, b64encode, encodebytes
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
@@ -23,6 +24,8 @@ from typing import Any, Final
 
 import pytest
 import structlog
+from aiohttp import web
+from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -35,10 +38,13 @@ from certs.docker import rotation
 from certs.docker.policy import Policy
 from certs.docker.requests import SIGNER, Reason
 from certs.docker.store import Names, Store
+from daemon import certificates, files
+from daemon.files import Files
 from tests.cluster.api import MERGE_PATCH, Api, Cluster, Object
 from tests.cluster.installation import kustomization
 from tests.cluster.processes import wait_until
 from tests.cluster.test_certs import installed_site
+from webhook.cli import main
 
 pytestmark = pytest.mark.cluster
 
@@ -499,6 +505,121 @@ def shake_hands(listening: ssl.SSLContext, calling: ssl.SSLContext, name: str) -
             except ssl.SSLError:
                 return False
     return done == {"client", "server"}
+
+
+# ---- the daemon's side -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """What a shared daemon's Pod has: a token, the published CAs, and its memory volume."""
+
+    directory: Path
+    authorities: Path
+    kubeconfig: Path
+
+    def settings(self, *names: str) -> certificates.Settings:
+        """What the keeper goes by."""
+        return certificates.Settings(
+            names, "dinp-docker-x", self.directory, self.authorities, None, self.kubeconfig
+        )
+
+    def prepare(self, *names: str) -> Result:
+        """Run `dinp daemon prepare`, which gives up at once."""
+        return CliRunner().invoke(
+            main,
+            [
+                *(
+                    "daemon",
+                    "prepare",
+                    f"--names={','.join(names)}",
+                    f"--directory={self.directory}",
+                ),
+                *(f"--ca-directory={self.authorities}", f"--kubeconfig={self.kubeconfig}"),
+                "--timeout=0s",
+            ],
+        )
+
+
+@pytest.fixture
+def daemon(site: Site, tmp_path: Path) -> Daemon:
+    """A Pod of the DaemonSet on node one."""
+    made = Daemon(tmp_path / "daemon", tmp_path / "ca", tmp_path / "kubeconfig")
+    for folder in (made.directory, made.authorities):
+        folder.mkdir()
+    for name, pem in site.published().items():
+        (made.authorities / name).write_text(pem, encoding="ascii")
+    known = json.loads(site.admin.cluster.kubeconfig.read_text(encoding="utf-8"))
+    known["users"] = [{"name": "admin", "user": {"token": site._token(Sent())}}]
+    made.kubeconfig.write_text(json.dumps(known), encoding="utf-8")
+    return made
+
+
+def test_a_daemon_prepares(site: Site, daemon: Daemon) -> None:
+    """It has a certificate that clients trust, and runs again without another request."""
+    for _ in range(2):
+        done = daemon.prepare(*ONE.addresses)
+        assert 0 == done.exit_code, done.output
+        found = files.read(daemon.directory / files.TLS)
+        assert found is not None
+        assert blocks(site.published()["client-ca.pem"]) == [
+            pem.decode() for pem in sorted(found.client_authorities)
+        ]
+    assert found is not None
+    x509.load_pem_x509_certificate(found.pair.certificate).verify_directly_issued_by(
+        x509.load_pem_x509_certificate(site.published()["server-ca.pem"].encode())
+    )
+
+
+def test_a_daemon_is_refused(daemon: Daemon) -> None:
+    """It says by which reason, ends with an error, and leaves nothing to start dockerd with."""
+    done = daemon.prepare(*TWO.addresses)
+    assert 2 == done.exit_code
+    assert "Denied: NamesNotAllowed: it asks for 192.0.2.2" in done.output
+    assert files.read(daemon.directory / files.TLS) is None
+
+
+@pytest.mark.parametrize("containers", [0, 1, None])
+async def test_a_keeper_renews(site: Site, daemon: Daemon, containers: int | None) -> None:
+    """What is due is signed anew, and dockerd is to be restarted once no container runs."""
+    secret = f"{DAEMONS.replace('dinp-daemons', 'dinp-system')}/secrets/dinp-docker-server-ca"
+    data = site.admin.must("GET", secret)["data"]
+    ca = KeyPair(b64decode(data["ca.crt"]), b64decode(data["ca.key"]))
+    then, hour = datetime.now(UTC) - timedelta(minutes=50), timedelta(hours=1)
+    old = issue_leaf(ca, "x", usage=Usage.SERVER, now=then, lifetime=hour, names=ONE.addresses)
+    clients = files.published(daemon.authorities).client
+    files.put(daemon.directory / files.TLS, Files(old, clients))
+    socket = str(daemon.directory / "docker.sock")
+    renewal = certificates.Renewal(daemon.settings(*ONE.addresses), socket, timedelta(days=30))
+    async with engine_at(socket, containers):
+        await renewal.check()
+    waiting = files.read(daemon.directory / files.NEXT)
+    assert waiting is not None
+    assert old.certificate != waiting.pair.certificate
+    asked = daemon.directory / files.RESTART
+    assert ("idle" if containers == 0 else None) == (
+        asked.read_text(encoding="ascii") if asked.exists() else None
+    )
+
+
+@asynccontextmanager
+async def engine_at(socket: str, containers: int | None) -> AsyncIterator[None]:
+    """A socket that says how many containers run; None: nobody listens there."""
+    app = web.Application()
+
+    async def listed(_: web.Request) -> web.Response:
+        return web.json_response([{}] * (containers or 0))
+
+    app.router.add_get("/containers/json", listed)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    if containers is not None:
+        await web.UnixSite(runner, socket).start()
+    yield
+    await runner.cleanup()
+
+
+# ---- over time ---------------------------------------------------------------------------
 
 
 def test_rotation(installed: Site) -> None:

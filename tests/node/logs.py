@@ -20,8 +20,8 @@ _PATTERNS: Final = (
     "*.log",
     "logs/*.log",
     "node*/logs/*.log",
-    "var-log/pods/dinp-system_*/*/*.log",
-    "node*/var-log/pods/dinp-system_*/*/*.log",
+    "var-log/pods/dinp-*_*/*/*.log",
+    "node*/var-log/pods/dinp-*_*/*/*.log",
 )
 
 

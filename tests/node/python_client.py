@@ -33,7 +33,7 @@ def add_python(image: Image) -> None:
     image.add(python, "/usr/bin/python3")
     standard = Path(sysconfig.get_path("stdlib"))
     add_tree(image, standard, str(standard).lstrip("/"), _NOT_NEEDED)
-    add_tree(image, _docker_py(), _LIBRARY)
+    add_tree(image, docker_py(), _LIBRARY)
     image.environment = {"PYTHONHOME": sys.base_prefix, "PYTHONPATH": f"/{_LIBRARY}"}
 
 
@@ -50,7 +50,7 @@ def add_tree(image: Image, folder: Path, target: str, but: Set[str] = _CACHES) -
             image.files[f"{target}/{path.name}"] = path
 
 
-def _docker_py() -> Path:
+def docker_py() -> Path:
     """The folder that docker-py is installed in: by pip, the first time."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     key = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:16]

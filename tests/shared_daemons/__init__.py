@@ -1,0 +1,1 @@
+"""The shared daemons of both kinds on a cluster of two nodes."""

@@ -1,0 +1,94 @@
+"""The image, and one cluster of two nodes, for tests/installation and tests/shared_daemons.
+
+They are for the whole session, and yet end with the last test that uses them: the tests of
+tests/node have the machine for themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Final
+
+import pytest
+
+from tests.installation import image
+from tests.installation.deployed import Deployed
+from tests.installation.image import Docker
+from tests.node import contents, logs, programs
+from tests.node.cluster import bare_cluster
+from tests.node.leftovers import run_directory
+from tests.node.programs import Programs
+from tests.terminal import teller
+
+# So a kubelet brings a changed Secret within 3 s (it adds up to half); its default is a minute.
+_KUBELET: Final = {"syncFrequency": "2s"}
+_RUNNING: Final = pytest.StashKey[ExitStack]()
+_DIRECTORIES: Final = ("tests/installation/", "tests/shared_daemons/")
+
+
+@pytest.fixture(scope="session")
+def built(request: pytest.FixtureRequest) -> Programs:
+    """The programs. A machine that cannot have them fails: it never skips."""
+    return programs.find_or_build(teller(request))
+
+
+@pytest.fixture(scope="session")
+def docker(request: pytest.FixtureRequest, built: Programs) -> Iterator[Docker]:
+    """A daemon that has built the image."""
+    with request.config.stash[_RUNNING] as running:  # pytest -x ends without the hook below
+        directory = running.enter_context(run_directory())
+        made = running.enter_context(image.docker(built, directory))
+        began = time.monotonic()
+        image.build(made, directory)
+        teller(request)(f"{time.monotonic() - began:5.1f} s: the image is built")
+        yield made
+
+
+@pytest.fixture(scope="session")
+def deployed(request: pytest.FixtureRequest, built: Programs, docker: Docker) -> Deployed:
+    """Two nodes that have the image, and no dinp yet."""
+    running = request.config.stash[_RUNNING]
+    images = [contents.pause(), contents.client(), contents.dind_29(built)]
+    directory = running.enter_context(logs.run_with_logs(request.config, "installation-logs"))
+    cluster = running.enter_context(
+        bare_cluster(
+            built,
+            directory,
+            teller(request),
+            nodes=2,
+            images=images,
+            kubelet_settings=_KUBELET,
+        )
+    )
+    file = directory / "dinp.tar"
+    image.save(docker, file)
+    cluster.import_images([file])
+    file.unlink()
+    return Deployed(cluster)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The tests of two nodes come first: those of an empty cluster before the others."""
+    config.stash[_RUNNING] = ExitStack()
+    items.sort(key=_turn)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After the last of them all ends."""
+    if _is_here(item) and (nextitem is None or not _is_here(nextitem)):
+        item.config.stash[_RUNNING].close()
+
+
+def _turn(item: pytest.Item) -> int:
+    for turn, directory in enumerate(_DIRECTORIES):
+        if item.nodeid.startswith(directory):
+            return turn
+    return len(_DIRECTORIES)
+
+
+def _is_here(item: pytest.Item) -> bool:
+    return _turn(item) < len(_DIRECTORIES)
