@@ -1,22 +1,19 @@
-"""CertificateSigningRequests at the API server. The only room that knows the Kubernetes client.
+"""Sends a CertificateSigningRequest to the API server, and waits for its answer.
 
-It is imported when a request is sent, which is once a year: the client is as large as the rest
-of the keeper.
+The Kubernetes client is imported when that is done, which is once a year: it is as large as the
+rest of the keeper.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import aiohttp
 import structlog
 
 from certs.authority import KeyPair
+from certs.errors import StoreError
 from daemon import request as requests
 from daemon.errors import SigningError
 
@@ -26,11 +23,9 @@ if TYPE_CHECKING:
 
     from kubernetes.aio import client
 
-_REQUEST_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 1.0
 # certs answers within a second or two. Later a fresh request is as good as an old one.
 _PATIENCE_SECONDS: Final = 60.0
-_CLOSING_SECONDS: Final = 0.05
 _RESOURCE: Final = "certificatesigningrequests.certificates.k8s.io"
 
 
@@ -39,97 +34,68 @@ async def signed(
 ) -> KeyPair:
     """Make a key, send a request for these names, and wait for the certificate.
 
+    `kubeconfig` of None: by the Pod's ServiceAccount.
+
     Raises:
         SigningError: it was refused, nobody has answered, or the API server is away.
     """
+    from kubernetes.aio import client  # noqa: PLC0415 - see above
+
+    from certs import calls  # noqa: PLC0415
+
     try:
         made = requests.new(pod, names)
     except ValueError as error:
-        raise SigningError(
-            f"no request can be made for the names {','.join(names)}: {error}"
-        ) from error
-    async with _connected(kubeconfig) as api:
-        name = await _send(api, requests.manifest(made, pod, lifetime))
-        structlog.get_logger().info("certificate requested", request=name, names=list(names))
-        certificate = await _answer(api, name)
+        listed = ",".join(names)
+        raise SigningError(f"no request can be made for the names {listed}: {error}") from error
+    try:
+        async with calls.connected(kubeconfig) as connected:
+            api = client.CertificatesV1Api(connected)
+            name = await _send(api, requests.manifest(made, pod, lifetime))
+            structlog.get_logger().info("certificate requested", request=name, names=list(names))
+            certificate = await _answer(api, name)
+    except StoreError as error:
+        raise SigningError(str(error)) from error
     return KeyPair(certificate, made.key)
 
 
 async def _send(api: client.CertificatesV1Api, manifest: Any) -> str:
-    async with _errors(f"create {_RESOURCE}"):
-        response = await api.create_certificate_signing_request_without_preload_content(
-            manifest, _request_timeout=_REQUEST_SECONDS
-        )
-        name: str = (await _read(response, f"create {_RESOURCE}"))["metadata"]["name"]
-        return name
+    from certs import calls  # noqa: PLC0415
+
+    found = await calls.ask(
+        "create",
+        _RESOURCE,
+        lambda: api.create_certificate_signing_request_without_preload_content(
+            manifest, _request_timeout=calls.REQUEST_SECONDS
+        ),
+    )
+    return str((found or {})["metadata"]["name"])
 
 
 async def _answer(api: client.CertificatesV1Api, name: str) -> bytes:
-    doing = f"get {_RESOURCE}/{name}"
+    from certs import calls  # noqa: PLC0415
+
+    described = f"{_RESOURCE}/{name}"
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             while True:
-                async with _errors(doing):
-                    response = await api.read_certificate_signing_request_without_preload_content(
-                        name, _request_timeout=_REQUEST_SECONDS
-                    )
-                    answer = requests.answer(await _read(response, doing))
+                found = await calls.ask(
+                    "get",
+                    described,
+                    lambda: api.read_certificate_signing_request_without_preload_content(
+                        name, _request_timeout=calls.REQUEST_SECONDS
+                    ),
+                )
+                if found is None:
+                    raise SigningError(f"somebody has deleted {described}")
+                answer = requests.answer(found)
                 if isinstance(answer, requests.Refusal):
-                    raise SigningError(f"{_RESOURCE}/{name} was not signed: {answer}")
+                    raise SigningError(f"{described} was not signed: {answer}")
                 if answer is not None:
                     return answer
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError as error:
         raise SigningError(
-            f"nobody has signed {_RESOURCE}/{name} within {_PATIENCE_SECONDS:g} s: "
+            f"nobody has signed {described} within {_PATIENCE_SECONDS:g} s: "
             "does dinp-certs run in dinp-system, without --no-shared-daemons?"
         ) from error
-
-
-@asynccontextmanager
-async def _connected(kubeconfig: Path | None) -> AsyncIterator[client.CertificatesV1Api]:
-    """Connect by a kubeconfig file; without one by the Pod's ServiceAccount."""
-    from kubernetes.aio import client, config  # noqa: PLC0415 - see above
-
-    settings = client.Configuration()
-    try:
-        if kubeconfig is None:
-            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # it has no types
-        else:
-            await config.load_kube_config(str(kubeconfig), client_configuration=settings)  # type: ignore[no-untyped-call]  # it has no types
-    except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:
-        raise SigningError(f"no access to a cluster: {' '.join(str(error).split())}") from error
-    try:
-        async with client.ApiClient(settings) as api:
-            yield client.CertificatesV1Api(api)
-    finally:
-        # aiohttp's advice: a connection that was still in its TLS handshake closes in later turns.
-        await asyncio.sleep(_CLOSING_SECONDS)
-
-
-@asynccontextmanager
-async def _errors(doing: str) -> AsyncIterator[None]:
-    try:
-        yield
-    except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
-        raise SigningError(f"cannot {doing}: {str(error) or type(error).__name__}") from error
-
-
-async def _read(response: aiohttp.ClientResponse, doing: str) -> dict[str, Any]:
-    try:
-        body = await response.read()
-    finally:
-        response.release()
-    if response.status >= 400:
-        raise SigningError(f"cannot {doing}: {_message(body) or f'HTTP {response.status}'}")
-    found: dict[str, Any] = json.loads(body)
-    return found
-
-
-def _message(body: bytes) -> str:
-    """The sentence of the API server's Status, on one line."""
-    try:
-        message = json.loads(body)["message"]
-    except (ValueError, KeyError, TypeError):
-        return ""
-    return " ".join(str(message).split())
