@@ -311,4 +311,3 @@ def test_without_tls_all_else_is_the_same(mode: str) -> None:
         rest = [it for it in whole if not it.startswith("--names=")]
         assert [it for it in patched[name]["args"] if it in rest] == rest
         assert "--no-tls" in patched[name]["args"]
-    assert "--port=2375" in patched["keeper"]["args"]
