@@ -125,8 +125,10 @@ class Renewal:
         """
         decision = self._decide()
         if decision is not None and decision.request and monotonic() >= self._not_before:
-            await self._request(decision.files)
+            delay = await self._request(decision.files)
             decision = self._decide()
+            if decision is not None and decision.request:
+                self._not_before = monotonic() + delay
         if decision is not None:
             await self._ask(decision)
 
@@ -144,17 +146,19 @@ class Renewal:
             within=self._within,
         )
 
-    async def _request(self, wanted: Files) -> None:
+    async def _request(self, wanted: Files) -> float:
+        """Send a request, and return the seconds until the next if it was of no use."""
+        most = patience(wanted.pair.certificate)
         try:
             pair = await self._settings.signed()
         except SigningError as error:
             self._failures += 1
-            delay = backoff(self._failures)
+            delay = min(backoff(self._failures), most)
             self._log.warning("no new certificate yet", error=str(error), retry_s=round(delay, 1))
-        else:
-            self._failures, delay = 0, _DELIVERY_SECONDS
-            self._put(Files(pair, wanted.client_authorities))
-        self._not_before = monotonic() + delay
+            return delay
+        self._failures = 0
+        self._put(Files(pair, wanted.client_authorities))
+        return min(_DELIVERY_SECONDS, most)
 
     async def _ask(self, decision: renewal.Decision) -> None:
         directory, need = self._settings.directory, decision.restart
@@ -191,6 +195,12 @@ class Renewal:
         if said != self._said:
             getattr(self._log, level)(event, **what)
         self._said = said
+
+
+def patience(certificate: bytes) -> float:
+    """Seconds that may pass between two requests: there are four of these from due to late."""
+    lifetime = inspection.ends_at(certificate) - inspection.issued_at(certificate)
+    return max(0.0, lifetime.total_seconds() / 16)
 
 
 def backoff(failures: int) -> float:

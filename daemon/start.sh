@@ -4,16 +4,20 @@
 set -eu; here=${0%/*} pidfile=/var/run/docker.pid
 clients() { # how many connections of clients dockerd, process $1, has. Those from another Pod to the socket are in the
     # tables of that Pod's network, not in ours: so every socket counts that is not known to be something else.
-    for table in unix tcp tcp6 udp udp6 raw raw6 packet netlink; do sed "s/^/$table /" "/proc/net/$table" 2>/dev/null || :; done >"$here/.sockets"
-    # shellcheck disable=SC2012 # numbers only
-    ls -l "/proc/$1/fd" | sed -n 's/.*socket:\[\([0-9]*\)\]$/fd \1/p' | awk '
-        $1 == "unix" { if ($7 != "03" || $9 !~ /\/docker\.sock$/) other[$8] }
-        $1 ~ /^tcp/ { port = $3; sub(/.*:/, "", port) } # those that listen come first
-        $1 ~ /^tcp/ && $5 == "0A" { listens[port] }
-        $1 ~ /^tcp/ && ($5 != "01" || !(port in listens)) || $1 ~ /^(udp|raw|netlink)/ { other[$11] }
-        $1 == "packet" { other[$10] }
-        $1 == "fd" && !($2 in other) { n++ }
-        END { print n + 0 }' "$here/.sockets" -
+    fds=/proc/$1/fd; set --
+    for table in unix tcp tcp6 udp udp6 raw raw6 packet netlink; do
+        [ ! -e "/proc/net/$table" ] || set -- "$@" "/proc/net/$table"
+    done
+    # shellcheck disable=SC2012 # nothing but numbers and what they lead to
+    ls -l "$fds" | awk '
+        FILENAME ~ /\/unix$/ { if ($6 != "03" || $8 !~ /\/docker\.sock$/) other[$7]; next }
+        FILENAME ~ /\/tcp6?$/ { # those that listen come first
+            port = $2; sub(/.*:/, "", port); if ($4 == "0A") listens[port]
+            if ($4 != "01" || !(port in listens)) other[$10]; next }
+        FILENAME ~ /\/packet$/ { other[$9]; next }
+        FILENAME ~ /^\/proc/ { other[$10]; next }
+        $NF ~ /^socket:/ { gsub(/[^0-9]/, "", $NF); if (!($NF in other)) n++ }
+        END { print n + 0 }' "$@" -
 }
 restart() { # as soon as it may be: "idle" waits until there are no clients
     when=$(cat "$here/restart") pid=$(cat "$pidfile")
@@ -22,8 +26,4 @@ restart() { # as soon as it may be: "idle" waits until there are no clients
     rm -f "$here/restart"; echo "dinp: restarting dockerd" >&2; kill "$pid"
 }
 while kill -0 $$ 2>/dev/null; do sleep 1; [ ! -e "$here/restart" ] || [ ! -s "$pidfile" ] || restart || :; done &
-# Without IPv6 in the kernel nothing can listen on [::], which elsewhere is both families.
-[ -e /proc/net/if_inet6 ] || for arg; do
-    shift; case $arg in --host=tcp://\[::\]:*) arg=--host=tcp://0.0.0.0:${arg##*:} ;; esac; set -- "$@" "$arg"
-done
 exec sh "$here/dind.sh" "$@"
