@@ -111,9 +111,12 @@ class Loop:
             await asyncio.sleep(backoff(max(failures, 1)))
 
 
-def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: doubled each time, and half of it random."""
-    first, most = _BACKOFF_SECONDS
+def backoff(failures: int, bounds: tuple[float, float] = _BACKOFF_SECONDS) -> float:
+    """Seconds to wait after so many failures in a row: doubled each time, and half of it random.
+
+    `bounds` are the first and the longest wait.
+    """
+    first, most = bounds
     whole = min(most, first * 2.0 ** min(failures - 1, 10))
     return whole * random.uniform(0.5, 1)  # noqa: S311 - spreads retries, no secret
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from certs import inspection
+from certs import inspection, passes
 from certs.authority import KeyPair
 from daemon import api, engine, files, renewal
 from daemon.errors import EngineError, SigningError
@@ -67,7 +66,7 @@ async def prepare(settings: Settings, within: timedelta) -> None:
             pair = await settings.signed()
         except SigningError as error:
             failures += 1
-            delay = backoff(failures)
+            delay = passes.backoff(failures, _BACKOFF_SECONDS)
             if monotonic() + delay > deadline:
                 raise
             log.warning("no certificate yet", error=str(error), retry_s=round(delay, 1))
@@ -153,7 +152,7 @@ class Renewal:
             pair = await self._settings.signed()
         except SigningError as error:
             self._failures += 1
-            delay = min(backoff(self._failures), most)
+            delay = min(passes.backoff(self._failures, _BACKOFF_SECONDS), most)
             self._log.warning("no new certificate yet", error=str(error), retry_s=round(delay, 1))
             return delay
         self._failures = 0
@@ -201,10 +200,3 @@ def patience(certificate: bytes) -> float:
     """Seconds that may pass between two requests: there are four of these from due to late."""
     lifetime = inspection.ends_at(certificate) - inspection.issued_at(certificate)
     return max(0.0, lifetime.total_seconds() / 16)
-
-
-def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: doubled each time, and half of it random."""
-    first, most = _BACKOFF_SECONDS
-    whole = min(most, first * 2.0 ** min(failures - 1, 10))
-    return whole * random.uniform(0.5, 1)  # noqa: S311 - spreads retries, no secret

@@ -49,18 +49,13 @@ def advanced(
     is_next = _is_live(known.next, now) and not _is_of_the_future(known.next, now)
     following = known.next if is_next else None
     old = tuple(ca for ca in known.old if now < inspection.ends_at(ca))
-    if signing is None and following is not None:
-        return Authorities(following, None, old)
+    kept = Authorities(signing, following, old)
+    if following is not None:
+        is_known = now >= inspection.issued_at(following.certificate) + schedule.delay
+        return kept.promoted() if signing is None or is_known else kept
     if signing is None:
         return Authorities(issue(), None, old)
-    if following is None and _is_due(signing, schedule, now):
-        return Authorities(signing, issue(), old)
-    if (
-        following is not None
-        and now >= inspection.issued_at(following.certificate) + schedule.delay
-    ):
-        return Authorities(following, None, (signing.certificate, *old))
-    return Authorities(signing, following, old)
+    return Authorities(signing, issue(), old) if _is_due(signing, schedule, now) else kept
 
 
 def next_due(known: Authorities, schedule: Schedule, now: datetime) -> timedelta:

@@ -19,7 +19,6 @@ class Policy:
     """Everything about them that an operator may choose; all of it down to seconds."""
 
     daemons: Daemons = field(default_factory=Daemons)
-    client_secret: str = "dinp-client-tls"  # noqa: S105 - a Secret's name, not a secret
     ca_lifetime: timedelta = timedelta(days=1825)
     server_lifetime: timedelta = timedelta(days=365)
     """dockerd reads its certificate only when it starts, and it should not do so often."""
