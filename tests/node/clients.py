@@ -1,4 +1,7 @@
-"""A client image with buildx, compose and act, each built here from its published module."""
+"""A client image with buildx, compose and act, each built here from its published module.
+
+And what the scripts for testcontainers begin with.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,23 @@ _PROGRAMS: Final = {
     "docker-compose": (assets.COMPOSE, _PLUGINS),
     "act": (assets.ACT, "usr/bin"),
 }
+# The begin of a script for Python: `web` serves a file on port 8000 as soon as it is started.
+WEB_CONTAINER: Final = """
+import docker, io, tarfile, urllib.request
+from testcontainers.core.config import testcontainers_config
+from testcontainers.core.container import DockerContainer
+
+packed = io.BytesIO()
+with tarfile.open(fileobj=packed, mode="w") as archive:
+    archive.add("/usr/bin/busybox", "bin/busybox")
+    said = tarfile.TarInfo("said")
+    said.size = len(b"from the image")
+    archive.addfile(said, io.BytesIO(b"from the image"))
+docker.from_env().api.import_image_from_data(packed.getvalue(), "localhost/web", "1")
+
+testcontainers_config.ryuk_disabled = True
+web = DockerContainer("localhost/web:1").with_exposed_ports(8000)
+"""
 
 
 def clients(say: Say) -> Image:

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from tests.node import pods
-from tests.node.clients import CLIENTS, clients
+from tests.node.clients import CLIENTS, WEB_CONTAINER, clients
 from tests.node.cluster import NodeCluster
 from tests.node.python_client import PYTHON_CLIENT
 from tests.terminal import teller
@@ -120,22 +120,10 @@ echo "the Pod sees: $(cat made)"
 """
 # Without its reaper Ryuk: neither its image nor its module is to be had here, and a slower stand-in
 # would lose the connection of this testcontainers, which does not wait until it listens.
-_TESTCONTAINERS: Final = """
-import docker, io, tarfile, urllib.request
-from testcontainers.core.config import testcontainers_config
-from testcontainers.core.container import DockerContainer
+_TESTCONTAINERS: Final = (
+    WEB_CONTAINER
+    + """
 from testcontainers.core.wait_strategies import HttpWaitStrategy
-
-packed = io.BytesIO()
-with tarfile.open(fileobj=packed, mode="w") as archive:
-    archive.add("/usr/bin/busybox", "bin/busybox")
-    said = tarfile.TarInfo("said")
-    said.size = len(b"from the image")
-    archive.addfile(said, io.BytesIO(b"from the image"))
-docker.from_env().api.import_image_from_data(packed.getvalue(), "localhost/web", "1")
-
-testcontainers_config.ryuk_disabled = True
-web = DockerContainer("localhost/web:1").with_exposed_ports(8000)
 web.with_command("busybox httpd -f -p 8000 -h /").waiting_for(HttpWaitStrategy(8000, "/said"))
 with web:
     host, port = web.get_container_host_ip(), web.get_exposed_port(8000)
@@ -143,6 +131,7 @@ with web:
     print("answer:", urllib.request.urlopen(f"http://{host}:{port}/said", timeout=10).read())
 print("left:", docker.from_env().containers.list(all=True))
 """
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster.api import Object
 from tests.cluster.processes import wait_until
-from tests.node.clients import CLIENTS, clients
+from tests.node.clients import CLIENTS, WEB_CONTAINER, clients
 from tests.node.python_client import PYTHON_CLIENT
 from tests.shared_daemons.daemons import DAEMONSET, MANIFESTS, Daemons, client
 from tests.terminal import teller
@@ -26,21 +26,10 @@ CONFIG: Final = "daemonset:\n  hostNetwork: true\n"
 _WARNING: Final = Reason.PUBLISHED_PORTS.say().text
 
 # Without its reaper Ryuk: neither its image nor its module is to be had here.
-TESTCONTAINERS: Final = """
-import docker, io, os, tarfile, time, urllib.request
-from testcontainers.core.config import testcontainers_config
-from testcontainers.core.container import DockerContainer
-
-packed = io.BytesIO()
-with tarfile.open(fileobj=packed, mode="w") as archive:
-    archive.add("/usr/bin/busybox", "bin/busybox")
-    said = tarfile.TarInfo("said")
-    said.size = len(b"from the image")
-    archive.addfile(said, io.BytesIO(b"from the image"))
-docker.from_env().api.import_image_from_data(packed.getvalue(), "localhost/web", "1")
-
-testcontainers_config.ryuk_disabled = True
-web = DockerContainer("localhost/web:1").with_exposed_ports(8000)
+TESTCONTAINERS: Final = (
+    WEB_CONTAINER
+    + """
+import os, time
 web.with_command("busybox httpd -f -p 8000 -h /")
 with web:
     # It serves, whoever may reach it.
@@ -54,6 +43,7 @@ with web:
         print("no answer:", error)
 print("left:", docker.from_env().containers.list(all=True, filters={"ancestor": "localhost/web:1"}))
 """
+)
 
 BUILD: Final = """
 mkdir /work; cd /work
