@@ -42,11 +42,14 @@ echo "path: $(env -u DOCKER_HOST -u DOCKER_TLS_VERIFY docker --host=unix://{path
 
 
 def _nest(path: str = _SOCKET) -> str:
-    """A container with the docker CLI gets the socket by the path that its client has it by."""
+    """A container with the docker CLI gets the socket by the path that its client has it by.
+
+    It looks for itself, which dockerd may not yet know to run: hence `--all`.
+    """
     return f"""
 tar -c -C / bin lib lib64 usr etc | docker import - localhost/client:1
 docker run --rm --pull=never -v {path}:{_SOCKET} localhost/client:1 \\
-    docker --host=unix://{_SOCKET} ps --format 'nested: {{{{.Image}}}}'
+    docker --host=unix://{_SOCKET} ps --all --format 'nested: {{{{.Image}}}}'
 """
 
 

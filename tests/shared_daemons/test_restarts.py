@@ -28,7 +28,7 @@ PORT: Final = 2376
 _DOWN: Final = re.compile(
     r"connection refused|connection reset by peer|broken pipe|\bEOF\b|Cannot connect to the Docker daemon"
     r"|no route to host|i/o timeout|daemon is shutting down|server closed idle connection"
-    r"|error waiting for container|unable to upgrade"
+    r"|[Ee]rror waiting for container|unable to upgrade"
 )
 # What one is told that has come while it was down: no connection of its own was cut.
 _REFUSED: Final = re.compile(
