@@ -24,15 +24,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Literal
 
 from certs import inspection
 from certs.authority import KeyPair
 from certs.policy import Policy
 from certs.records import Authorities, Seen
-
-# A certificate from further ahead than clocks may differ comes of one that was wrong.
-_FUTURE: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +192,7 @@ class Moment:
             return "the ca.crt beside it is another"
         if inspection.dns_names(leaf.certificate) != frozenset(self.policy.names):
             return "for other names"
-        if self.now < inspection.issued_at(leaf.certificate) - _FUTURE:
+        if inspection.is_of_the_future(leaf.certificate, self.now):
             return "from the future"
         return "due" if self._leaf_due_in(leaf) <= timedelta() else None
 
@@ -208,10 +205,9 @@ class Moment:
         return Record(replace(authorities, old=old), "no certificate of an old CA is served now")
 
     def _is_due(self, ca: KeyPair) -> bool:
-        issued = inspection.issued_at(ca.certificate)
         return (
             self.now >= inspection.due_at(ca.certificate, self.policy.ca_lifetime)
-            or self.now < issued - _FUTURE
+            or inspection.is_of_the_future(ca.certificate, self.now)
             or not inspection.permits(ca.certificate, self.policy.names)
         )
 

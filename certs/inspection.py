@@ -29,6 +29,8 @@ UNUSABLE: Final = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
+# A certificate from further ahead than clocks may differ comes of one that was wrong.
+_CLOCKS_DIFFER: Final = timedelta(hours=1)
 _BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -101,6 +103,15 @@ def issued_at(pem: bytes) -> datetime:
         ValueError: it is no certificate.
     """
     return _must_parse(pem).not_valid_before_utc + BACKDATE
+
+
+def is_of_the_future(pem: bytes, now: datetime) -> bool:
+    """Whether whoever issued it had a clock that was wrong, by more than clocks may differ.
+
+    Raises:
+        ValueError: it is no certificate.
+    """
+    return now < issued_at(pem) - _CLOCKS_DIFFER
 
 
 def ends_at(pem: bytes) -> datetime:

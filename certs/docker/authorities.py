@@ -25,9 +25,6 @@ from certs import inspection
 from certs.authority import KeyPair
 from certs.records import Authorities
 
-# A certificate from further ahead than clocks may differ comes of one that was wrong.
-_FUTURE = timedelta(hours=1)
-
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -75,7 +72,7 @@ def _is_live(pair: KeyPair | None, now: datetime) -> bool:
 
 
 def _is_of_the_future(pair: KeyPair | None, now: datetime) -> bool:
-    return pair is not None and now < inspection.issued_at(pair.certificate) - _FUTURE
+    return pair is not None and inspection.is_of_the_future(pair.certificate, now)
 
 
 def _is_due(signing: KeyPair, schedule: Schedule, now: datetime) -> bool:

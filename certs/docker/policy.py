@@ -47,6 +47,11 @@ class Policy:
                 raise ValueError(f"the {whose}'s certificate has to live for some time")
             if lifetime > self.ca_lifetime:
                 raise ValueError(f"the {whose}'s certificate may not live longer than its CA")
+        if self.client_lifetime / 2 <= self.delivery:
+            raise ValueError(
+                f"the lifetime {self.client_lifetime} of clients' certificates is too short: "
+                f"renewed after half of it, they reach Pods up to {self.delivery} later"
+            )
 
     @property
     def server_ca(self) -> Schedule:

@@ -153,6 +153,7 @@ def test_run_with_times_that_cannot_work() -> None:
         (["--docker-ca-lifetime=200d"], "may not live longer than its CA"),
         (["--docker-ca-lifetime=400d", "--daemon-restart-within=200d"], "CA of clients is too"),
         (["--client-lifetime=0s"], "has to live for some time"),
+        (["--client-lifetime=10m"], "clients' certificates is too short"),
         (["--server-lifetime=1w"], "'1w' is not a duration"),
     ],
 )

@@ -36,7 +36,7 @@ NAMESPACE: Final = "refused"
 NEIGHBOUR: Final = "not-allowed"
 LOST: Final = "lost-its-label"
 CLIENT: Final = "client"
-_NOW: Final = "--client-lifetime=40s"
+_NOW: Final = ("--client-lifetime=40s", "--delivery=12s")
 _WAITS: Final = "trap 'exit 0' TERM; sleep 100000 & wait"
 # Docker's CLI keeps back a certificate that is of none of the CAs that the server names; OpenSSL,
 # by which docker-py connects, does not.
@@ -188,7 +188,7 @@ def test_plain_http_is_refused(allowed: Daemons, kind: str) -> None:
 @pytest.fixture
 def short_lived(daemons: Daemons) -> Iterator[Daemons]:
     """Certificates of clients that end soon, as long as the test takes."""
-    daemons.configure_certs(_NOW)
+    daemons.configure_certs(*_NOW)
     yield daemons
     daemons.configure_certs()
 

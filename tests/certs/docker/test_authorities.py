@@ -161,6 +161,7 @@ def test_a_shorter_lifetime() -> None:
         ({"server_lifetime": 2000 * DAY}, "server's certificate may not live longer"),
         ({"client_lifetime": 2000 * DAY}, "client's certificate may not live longer"),
         ({"client_lifetime": timedelta()}, "client's certificate has to live"),
+        ({"client_lifetime": timedelta(minutes=10)}, "reach Pods up to 0:05:00 later"),
         ({"server_lifetime": timedelta()}, "server's certificate has to live"),
     ],
 )
