@@ -40,7 +40,6 @@ class Daemon:
     known_volumes: tuple[Volume, ...] = ()  # what an earlier pass may have added, too
     init_containers: tuple[Container, ...] = ()  # in the order in which they start
     supplemental_group: int | None = None
-    mirrored: tuple[VolumeMount, ...] = ()
     warnings: tuple[Finding, ...] = ()
 
 
@@ -117,7 +116,6 @@ def _sidecar(
         known_volumes=known,
         init_containers=init_containers,
         supplemental_group=_group(pod, settings, config, clients),
-        mirrored=mirrored,
         warnings=warnings,
     )
 

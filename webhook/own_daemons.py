@@ -10,27 +10,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from webhook import docker_socket, names
+from webhook import names
 from webhook import pod as pods
 from webhook.docker_socket import Kind, NodeMount
 from webhook.pod import Container, Pod
-
-
-def own_daemon(pod: Pod) -> str | None:
-    """Where a daemon of the Pod's own runs, or None.
-
-    | container | own daemon |
-    |---|---|
-    | dinp's, or mounts the node's socket | no |
-    | DOCKER_IN_DOCKER_ENABLED or its like is true | yes |
-    | image `docker:<...>dind<...>`, or privileged with `dind` in the image's name or tag; its command is the image's own, or starts dockerd | yes |
-    | the same, but its command is `cat`, `sleep`, `docker build`, ... | no: a client |
-    | any image, its command starts dockerd, in a shell too | yes |
-    | any, in a Pod with the label preset-dind-enabled=true (Prow) | yes |
-    """
-    found = next(own_daemons(pod, docker_socket.node_mounts(pod)), None)
-    return None if found is None else found.where
-
 
 # Prow's job images and actions-runner-controller's runner start dockerd for these.
 _SWITCHES: Final = ("DOCKER_IN_DOCKER_ENABLED", "DOCKER_IN_DOCKER", "DOCKERD_IN_RUNNER")
@@ -55,6 +38,17 @@ class OwnDaemon(NamedTuple):
 
 
 def own_daemons(pod: Pod, found: Sequence[NodeMount]) -> Iterator[OwnDaemon]:
+    """Which containers run a daemon of the Pod's own; `found` is what it mounts of the node.
+
+    | container | own daemon |
+    |---|---|
+    | dinp's, or mounts the node's socket | no |
+    | DOCKER_IN_DOCKER_ENABLED or its like is true | yes |
+    | image `docker:<...>dind<...>`, or privileged with `dind` in the image's name or tag; its command is the image's own, or starts dockerd | yes |
+    | the same, but its command is `cat`, `sleep`, `docker build`, ... | no: a client |
+    | any image, its command starts dockerd, in a shell too | yes |
+    | any, in a Pod with the label preset-dind-enabled=true (Prow) | yes |
+    """
     clients = {mount.container for mount in found if mount.kind is Kind.SOCKET}
     preset = pods.labels_of(pod).get("preset-dind-enabled") == "true"
     for container in pods.containers(pod):

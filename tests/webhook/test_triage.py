@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from webhook import own_daemons, triage
+from webhook import docker_socket, own_daemons, triage
 from webhook.pod import Pod
 from webhook.triage import Verdict
 
@@ -19,6 +19,12 @@ NOTHING: dict[str, Any] = {}
 
 def a_pod(*containers: dict[str, Any], metadata: dict[str, Any] | None = None, **spec: Any) -> Pod:
     return cast("Pod", {"metadata": metadata, "spec": {"containers": list(containers), **spec}})
+
+
+def own_daemon(pod: Pod) -> str | None:
+    """Where the first daemon of the Pod's own runs."""
+    found = own_daemons.own_daemons(pod, docker_socket.node_mounts(pod))
+    return next((daemon.where for daemon in found), None)
 
 
 def user(**fields: Any) -> dict[str, Any]:
@@ -113,7 +119,7 @@ def test_docker_host_of_dinp() -> None:
         {"name": "app", "env": LOCAL},
         initContainers=[{**DIND, "name": "dinp-dind", "restartPolicy": "Always"}],
     )
-    assert own_daemons.own_daemon(pod) is None
+    assert own_daemon(pod) is None
     assert triage.judge(pod).verdict == Verdict.NONE
 
 
@@ -335,30 +341,30 @@ def test_points_are_capped() -> None:
     ],
 )
 def test_own_daemon(expected: str | None, container: dict[str, Any]) -> None:
-    """The rows of `own_daemon`'s table: what a container really starts, whatever its name."""
+    """The rows of `own_daemons`' table: what a container really starts, whatever its name."""
     container = {"name": "x-dind", "image": "app", **container}
     where = None if expected is None else f"container {container['name']} {expected}"
-    assert where == own_daemons.own_daemon(a_pod({"name": "first"}, container))
+    assert where == own_daemon(a_pod({"name": "first"}, container))
 
 
 def test_own_daemon_as_native_sidecar() -> None:
     """An init container counts as well."""
     pod = a_pod({"name": "app"}, initContainers=[{**DIND, "restartPolicy": "Always"}])
-    assert own_daemons.own_daemon(pod) == "container daemon runs image docker:28-dind"
+    assert own_daemon(pod) == "container daemon runs image docker:28-dind"
 
 
 def test_own_daemon_by_prow_preset() -> None:
     """Prow's label is enough, but in a container that has the node's socket."""
     labels = {"labels": {"preset-dind-enabled": "true"}}
     expected = "label preset-dind-enabled is true"
-    assert expected == own_daemons.own_daemon(a_pod({"name": "test"}, metadata=labels))
-    assert own_daemons.own_daemon(a_pod(user(), volumes=[SOCKET], metadata=labels)) is None
+    assert expected == own_daemon(a_pod({"name": "test"}, metadata=labels))
+    assert own_daemon(a_pod(user(), volumes=[SOCKET], metadata=labels)) is None
 
 
 def test_client_of_the_node() -> None:
     """A container with the node's socket is a client, whatever its image."""
     pod = a_pod(user(image="docker:dind", args=["dockerd"]), volumes=[SOCKET])
-    assert own_daemons.own_daemon(pod) is None
+    assert own_daemon(pod) is None
     assert triage.judge(pod).verdict == Verdict.MIGRATE
 
 
@@ -373,4 +379,4 @@ def test_own_daemon_says_where() -> None:
 def test_endless_command_line() -> None:
     """However many words a command has, none of them is a call."""
     pod = a_pod({"name": "x", "command": ["dockerd-entrypoint.sh"] * 100_000 + ["cat"]})
-    assert own_daemons.own_daemon(pod) is None
+    assert own_daemon(pod) is None
