@@ -55,6 +55,14 @@ def advanced(
     return Authorities(signing, issue(), old) if _is_due(signing, schedule, now) else kept
 
 
+def bundle(known: Authorities) -> bytes:
+    """All of them, PEM, in an order that stays when `next` becomes the CA that signs.
+
+    Else every namespace would get another certificate for nothing.
+    """
+    return inspection.join(sorted(known.certificates))
+
+
 def next_due(known: Authorities, schedule: Schedule, now: datetime) -> timedelta:
     """How long until `advanced` has something to do."""
     if known.signing is None:

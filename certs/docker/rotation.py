@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from certs import inspection, passes
+from certs import passes
 from certs.authority import KeyPair
 from certs.docker import authorities, clients, requests
 from certs.docker.policy import CLIENT_CA, SERVER_CA, Policy
@@ -77,8 +77,8 @@ class _Pass:
         server = await self._authorities("server")
         client = await self._authorities("client")
         bundles = {
-            "client-ca.pem": inspection.join(client.certificates),
-            "server-ca.pem": inspection.join(server.certificates),
+            "client-ca.pem": authorities.bundle(client),
+            "server-ca.pem": authorities.bundle(server),
         }
         # Before anything is signed by them.
         await self._alone(self._publish(bundles))

@@ -139,6 +139,14 @@ def test_next_from_the_future() -> None:
     assert made.next not in (None, known.next)
 
 
+def test_bundle_of_a_promoted_authority() -> None:
+    """What is published stays as it is, byte for byte, when the next CA begins to sign."""
+    for _ in range(8):  # by the order of two certificates one of them would be right by chance
+        known = Authorities(a_ca(NOW), a_ca(NOW), (a_ca(NOW).certificate,))
+        assert authorities.bundle(known) == authorities.bundle(known.promoted())
+        assert inspection.blocks(authorities.bundle(known)) == frozenset(known.certificates)
+
+
 def test_a_shorter_lifetime() -> None:
     """A lifetime that an operator makes shorter counts for the CAs that are there."""
     known = Authorities(a_ca(NOW))
