@@ -132,7 +132,7 @@ def due_at(pem: bytes, wanted: timedelta) -> datetime:
     return issued_at(pem) + lifetime(pem, wanted) * 2 / 3
 
 
-def lifetime(pem: bytes, wanted: timedelta) -> timedelta:
+def lifetime(pem: bytes, wanted: timedelta = timedelta.max) -> timedelta:
     """Its lifetime from its issue on, or `wanted` where that is less.
 
     Raises:

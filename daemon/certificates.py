@@ -198,5 +198,4 @@ class Renewal:
 
 def patience(certificate: bytes) -> float:
     """Seconds that may pass between two requests: there are four of these from due to late."""
-    lifetime = inspection.ends_at(certificate) - inspection.issued_at(certificate)
-    return max(0.0, lifetime.total_seconds() / 16)
+    return max(0.0, inspection.lifetime(certificate).total_seconds() / 16)

@@ -85,7 +85,7 @@ def certificate_need(certificate: bytes, published: Published, now: datetime) ->
     ):
         return Need(When.NOW, "the certificate is of no published CA")
     issued = inspection.issued_at(certificate)
-    lifetime = inspection.ends_at(certificate) - issued
+    lifetime = inspection.lifetime(certificate)
     if now >= issued + lifetime * _LATE.numerator / _LATE.denominator:
         return Need(When.NOW, "the certificate is about to end")
     if now >= issued + lifetime * _DUE.numerator / _DUE.denominator:

@@ -41,10 +41,9 @@ def advanced(
 
     `issue` makes a new CA, and is called at most once.
     """
-    signing = known.signing if _is_live(known.signing, now) else None
-    # One from the future would have to wait for its time before it may sign: another is made.
-    is_next = _is_live(known.next, now) and not _is_of_the_future(known.next, now)
-    following = known.next if is_next else None
+    signing, following = _live(known.signing, now), _live(known.next, now)
+    if following is not None and inspection.is_of_the_future(following.certificate, now):
+        following = None  # it would have to wait for its time before it may sign: another is made
     old = tuple(ca for ca in known.old if now < inspection.ends_at(ca))
     kept = Authorities(signing, following, old)
     if following is not None:
@@ -75,12 +74,8 @@ def next_due(known: Authorities, schedule: Schedule, now: datetime) -> timedelta
     return max(min(times) - now, timedelta())
 
 
-def _is_live(pair: KeyPair | None, now: datetime) -> bool:
-    return pair is not None and now < inspection.ends_at(pair.certificate)
-
-
-def _is_of_the_future(pair: KeyPair | None, now: datetime) -> bool:
-    return pair is not None and inspection.is_of_the_future(pair.certificate, now)
+def _live(pair: KeyPair | None, now: datetime) -> KeyPair | None:
+    return pair if pair is not None and now < inspection.ends_at(pair.certificate) else None
 
 
 def _is_due(signing: KeyPair, schedule: Schedule, now: datetime) -> bool:
@@ -89,4 +84,4 @@ def _is_due(signing: KeyPair, schedule: Schedule, now: datetime) -> bool:
     To forget it would revoke all that it has signed, because one replica's clock is wrong.
     """
     due = inspection.due_at(signing.certificate, schedule.lifetime)
-    return now >= due or _is_of_the_future(signing, now)
+    return now >= due or inspection.is_of_the_future(signing.certificate, now)
