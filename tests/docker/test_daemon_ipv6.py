@@ -5,8 +5,7 @@ The nodes of tests/node are of IPv4, so this is dockerd alone, in the network of
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +22,8 @@ from certs.docker import policy as policies
 from certs.docker.policy import Policy
 from certs.docker.requests import Approval
 from tests.cluster.processes import StartError, wait_until
+from tests.docker import clients
+from tests.docker.clients import write_files
 from tests.node.leftovers import run_directory
 from tests.node.namespace import Namespace, namespace
 from tests.node.programs import Programs, command, environment
@@ -36,7 +37,6 @@ MANIFEST: Final = ROOT / "manifests" / "daemonset" / "daemonset.yaml"
 LOOPBACK: Final = "::1"
 ADDRESS: Final = "fd00::2"  # of the node
 _SHELL: Final = "localhost/shell:1"
-_DEBIANS_FIRST: Final = f"/usr/bin:{environment()['PATH']}"  # its docker builds without a plugin
 
 # Docker-py says whom it talks to.
 _PYTHON: Final = """
@@ -67,19 +67,14 @@ class Site:
     certificates: Path
     directory: Path
 
-    def run(self, address: str, *arguments: str, **variables: str) -> str:
+    def run(self, address: str, *arguments: str, **more: str) -> str:
         """Run a client with the variables that a Pod of a node with this address has.
 
         Raises:
             AssertionError: it failed; has what it said.
         """
-        whole = {**environment(), **webhook_variables(address, self.certificates), **variables}
-        whole["PATH"] = _DEBIANS_FIRST
-        done = subprocess.run(  # noqa: S603 - our own command
-            self.node.command(*arguments), env=whole, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        own = {**webhook_variables(address, self.certificates), **more}
+        return "".join(clients.run(self.node, *arguments, own=own))
 
 
 def webhook_variables(address: str, certificates: Path) -> dict[str, str]:
@@ -101,14 +96,6 @@ def daemon_arguments(directory: Path) -> list[str]:
     return [it.replace("/daemon/tls", str(directory)) for it in kept]
 
 
-def write_files(directory: Path, files: Mapping[str, bytes]) -> Path:
-    """Write files to a folder."""
-    directory.mkdir()
-    for name, content in files.items():
-        (directory / name).write_bytes(content)
-    return directory
-
-
 def server_pair(policy: Policy, ca: KeyPair, now: datetime) -> KeyPair:
     """What the daemon of such a node gets for its request."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -126,8 +113,8 @@ def server_pair(policy: Policy, ca: KeyPair, now: datetime) -> KeyPair:
 def site(built: Programs) -> Iterator[Site]:
     """A daemon as the DaemonSet runs it."""
     policy, now = Policy(), datetime.now(UTC)
-    servers, clients = (policy.issue_ca(it, now) for it in (policies.SERVER_CA, policies.CLIENT_CA))
-    server, client = server_pair(policy, servers, now), policy.issue_client(clients, "ci", now)
+    ours, theirs = (policy.issue_ca(it, now) for it in (policies.SERVER_CA, policies.CLIENT_CA))
+    server, client = server_pair(policy, ours, now), policy.issue_client(theirs, "ci", now)
     with (
         run_directory() as directory,
         namespace(directory, "ipv6", f"/{directory.name}") as node,
@@ -135,11 +122,11 @@ def site(built: Programs) -> Iterator[Site]:
         node.run(command("ip"), "address", "add", f"{ADDRESS}/64", "dev", node.name, "nodad")
         daemon = write_files(
             directory / "daemon",
-            {"ca.pem": clients.certificate, "cert.pem": server.certificate, "key.pem": server.key},
+            {"ca.pem": theirs.certificate, "cert.pem": server.certificate, "key.pem": server.key},
         )
         certificates = write_files(
             directory / "client",
-            {"ca.pem": servers.certificate, "cert.pem": client.certificate, "key.pem": client.key},
+            {"ca.pem": ours.certificate, "cert.pem": client.certificate, "key.pem": client.key},
         )
         path = f"{built.docker_29}:{built.containerd}:{built.runc}:{environment()['PATH']}"
         arguments = [

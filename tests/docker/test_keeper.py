@@ -27,6 +27,8 @@ from certs.authority import KeyPair, Usage
 from daemon import files
 from daemon.files import Files
 from tests.cluster.processes import StartError, wait_until
+from tests.docker import clients
+from tests.docker.clients import write_files
 from tests.node.leftovers import is_v2, run_directory
 from tests.node.namespace import Namespace, namespace
 from tests.node.programs import Programs, command, environment
@@ -72,25 +74,16 @@ class Daemon:
         return self.directory / "logs"
 
     def client(self, protocol: str) -> dict[str, str]:
-        """Variables of a client."""
+        """Variables of a client: where its daemon is, and how it builds."""
         where = {"DOCKER_HOST": PROTOCOLS[protocol]}
         if protocol == "tcp":
             where |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(self.directory / "client")}
-        # Debian's: it builds without a plugin.
-        path = f"/usr/bin:{environment()['PATH']}"
-        return {**environment(), **where, "PATH": path, "DOCKER_BUILDKIT": "1"}
+        return {**where, "DOCKER_BUILDKIT": "1"}
 
     def docker(self, *arguments: str, protocol: str = "unix") -> str:
         """Run a client that has to succeed; return what it says."""
-        done = subprocess.run(  # noqa: S603 - our own command
-            self.node.command("docker", *arguments),
-            env=self.client(protocol),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.strip()
+        said, _ = clients.run(self.node, "docker", *arguments, own=self.client(protocol))
+        return said.strip()
 
     def start_client(
         self, *arguments: str, protocol: str, inside: Sequence[str] = ()
@@ -98,7 +91,7 @@ class Daemon:
         """Start a client and do not wait; `inside` is a command that runs it."""
         process = subprocess.Popen(  # noqa: S603 - our own command
             self.node.command(*inside, "docker", *arguments),
-            env=self.client(protocol),
+            env=clients.variables(self.client(protocol)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -192,8 +185,7 @@ def daemon(request: pytest.FixtureRequest, built: Programs) -> Iterator[Daemon]:
         run_directory() as directory,
         namespace(directory, "keeper", f"/{directory.name}") as node,
     ):
-        servers, clients = new_ca("servers"), new_ca("clients")
-        made = Daemon(node, directory, programs, servers, clients)
+        made = Daemon(node, directory, programs, new_ca("servers"), new_ca("clients"))
         prepare(made)
         with node.running("docker", in_cgroup(directory.name, start_command(made))):
             try:
@@ -215,7 +207,7 @@ def daemon(request: pytest.FixtureRequest, built: Programs) -> Iterator[Daemon]:
 
 def prepare(daemon: Daemon) -> None:
     """What the init container and the kubelet do."""
-    for folder in (daemon.shared, daemon.published, daemon.directory / "client"):
+    for folder in (daemon.shared, daemon.published):
         folder.mkdir()
     # Else the image's entrypoint mounts an empty one, and the files of this test are there.
     daemon.node.run("mount", "--bind", "/tmp", "/tmp")  # noqa: S108
@@ -239,9 +231,9 @@ def prepare(daemon: Daemon) -> None:
     daemon.put(files.TLS, daemon.server())
     daemon.publish(daemon.clients)
     pair = leaf(daemon.clients, Usage.CLIENT)
-    contents = {"ca": daemon.servers.certificate, "cert": pair.certificate, "key": pair.key}
-    for name, content in contents.items():
-        (daemon.directory / "client" / f"{name}.pem").write_bytes(content)
+    ca = daemon.servers.certificate
+    contents = {"ca.pem": ca, "cert.pem": pair.certificate, "key.pem": pair.key}
+    write_files(daemon.directory / "client", contents)
 
 
 def start_command(daemon: Daemon) -> list[str]:

@@ -1,0 +1,1 @@
+"""What runs beside a real dockerd, without a kubelet: its scripts, its keeper, its clients."""
