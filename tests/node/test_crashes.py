@@ -48,14 +48,14 @@ _BY_PATH: Final = (
     """
 by_environment=$DOCKER_HOST
 unset DOCKER_HOST
-if [ -e /work/said ]; then
-    cat /work/said
+if [ -e /state/said ]; then
+    cat /state/said
     docker run --rm --pull=never localhost/shell:1 sh -c 'echo it runs again'
     exit
 fi
 """
     + _IN_FLIGHT
-    + f"(export DOCKER_HOST=$by_environment {_WAIT})\ndocker version 2>/work/said\n"
+    + f"(export DOCKER_HOST=$by_environment {_WAIT})\ndocker version 2>/state/said\n"
 )
 
 
@@ -72,11 +72,11 @@ def _migrated() -> dict[str, Any]:
     (container,) = pod["spec"]["containers"]
     container["volumeMounts"] = [
         {"name": "docker", "mountPath": _SOCKET},
-        {"name": "work", "mountPath": "/work"},
+        {"name": "state", "mountPath": "/state"},
     ]
     volumes = [
         {"name": "docker", "hostPath": {"path": _SOCKET}},
-        {"name": "work", "emptyDir": {}},
+        {"name": "state", "emptyDir": {}},
     ]
     spec = {**pod["spec"], "restartPolicy": "OnFailure", "volumes": volumes}
     return {**pod, "spec": spec}

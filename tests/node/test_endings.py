@@ -40,13 +40,13 @@ _IGNORE: Final = "trap '' TERM; echo deaf $((6 * 7)); while :; do busybox sleep 
 # The client ends in the middle of all three.
 _DEAF: Final = f"""{_IMAGE}
 id=$({_RUN} "{_IGNORE.replace("$", chr(92) + "$")}")
-mkdir /work
-cat >/work/Dockerfile <<'END'
+mkdir /context
+cat >/context/Dockerfile <<'END'
 FROM localhost/shell:1
 RUN {_IGNORE}
 END
-DOCKER_BUILDKIT=0 docker build /work >/classic.log 2>&1 &
-DOCKER_BUILDKIT=1 docker build /work >/buildkit.log 2>&1 &
+DOCKER_BUILDKIT=0 docker build /context >/classic.log 2>&1 &
+DOCKER_BUILDKIT=1 docker build /context >/buildkit.log 2>&1 &
 until docker logs "$id" >/container.log 2>&1; [ "$(grep -l 'deaf 42$' /*.log | wc -l)" = 3 ]; do
     sleep 0.5
 done

@@ -49,10 +49,10 @@ docker network create own
 echo "own network: $({_RUN} --network own localhost/shell:1 busybox $inside)"
 docker network create --opt com.docker.network.driver.mtu=1300 smaller
 echo "smaller network: $({_RUN} --network smaller localhost/shell:1 busybox $inside)"
-mkdir /work
-printf 'FROM localhost/shell:1\\nRUN echo build: $(busybox %s)\\n' "$inside" >/work/Dockerfile
-DOCKER_BUILDKIT=0 docker build /work
-DOCKER_BUILDKIT=1 docker build --progress=plain --no-cache /work >/log 2>&1
+mkdir /context
+printf 'FROM localhost/shell:1\\nRUN echo build: $(busybox %s)\\n' "$inside" >/context/Dockerfile
+DOCKER_BUILDKIT=0 docker build /context
+DOCKER_BUILDKIT=1 docker build --progress=plain --no-cache /context >/log 2>&1
 sed 's/^#[0-9]* [0-9.]* build/buildkit/' /log
 {_RUN} -d --name keeper localhost/shell:1 busybox sleep 1000
 say docker0 docker0

@@ -24,21 +24,21 @@ BUILDKIT_VERSIONS: Final = ("1.39", "1.40", "1.41")
 _SECONDS: Final = 240.0
 
 _CLI: Final = f"""
-mkdir /work
+mkdir /context
 tar -c -C / bin usr/bin/busybox usr/bin/sh | docker import - localhost/shell:1
 for version in {" ".join(VERSIONS)}; do
     export DOCKER_API_VERSION=$version
     docker version --format "$version: {{{{.Client.APIVersion}}}} to {{{{.Server.Version}}}}"
     docker run --rm --pull=never localhost/shell:1 sh -c "echo $version: it runs"
-    printf 'FROM localhost/shell:1\\nRUN echo %s >/version\\n' "$version" >/work/Dockerfile
-    DOCKER_BUILDKIT=0 docker build --tag "localhost/built:$version" /work ||
+    printf 'FROM localhost/shell:1\\nRUN echo %s >/version\\n' "$version" >/context/Dockerfile
+    DOCKER_BUILDKIT=0 docker build --tag "localhost/built:$version" /context ||
         {{ echo "$version: broken off"; continue; }}
     docker run --rm --pull=never "localhost/built:$version" sh -c 'echo built by $(cat /version)'
 done
 for version in {" ".join(BUILDKIT_VERSIONS)}; do
     export DOCKER_API_VERSION=$version
-    printf 'FROM localhost/shell:1\\nRUN echo %s kit >/version\\n' "$version" >/work/Dockerfile
-    DOCKER_BUILDKIT=1 docker build --tag "localhost/kit:$version" /work
+    printf 'FROM localhost/shell:1\\nRUN echo %s kit >/version\\n' "$version" >/context/Dockerfile
+    DOCKER_BUILDKIT=1 docker build --tag "localhost/kit:$version" /context
     docker run --rm --pull=never "localhost/kit:$version" sh -c 'echo built by $(cat /version)'
 done
 if DOCKER_API_VERSION={TOO_OLD} docker version; then exit 1; fi

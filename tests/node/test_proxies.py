@@ -43,11 +43,11 @@ docker pull {image}
 docker run --rm --pull=never {image} sh -c 'env | grep -i _proxy= || echo none in the container'
 """
 _BUILD: Final = """
-mkdir /work
-printf 'FROM {image}\\nRUN env | grep -i _proxy= || echo none in the build\\n' >/work/Dockerfile
+mkdir /context
+printf 'FROM {image}\\nRUN env | grep -i _proxy= || echo none in the build\\n' >/context/Dockerfile
 export DOCKER_BUILDKIT=1
-docker build --pull --no-cache --progress=plain /work
-docker build --pull --no-cache --progress=plain --build-arg=HTTP_PROXY=$HTTP_PROXY /work
+docker build --pull --no-cache --progress=plain /context
+docker build --pull --no-cache --progress=plain --build-arg=HTTP_PROXY=$HTTP_PROXY /context
 """
 # To the registry's Service, and then to the name that the proxy knows.
 _DIRECT: Final = """

@@ -57,9 +57,9 @@ docker push {plain}/library/{hub}
 )
 # --pull: it asks the registry even where it has the image.
 _BUILD: Final = """
-mkdir /work
-printf 'FROM {image}\\nRUN echo {built}\\n' >/work/Dockerfile
-DOCKER_BUILDKIT=1 docker build --pull --no-cache --progress=plain /work
+mkdir /context
+printf 'FROM {image}\\nRUN echo {built}\\n' >/context/Dockerfile
+DOCKER_BUILDKIT=1 docker build --pull --no-cache --progress=plain /context
 """
 _REFUSED: Final = (
     _MAKE

@@ -32,9 +32,9 @@ _WORK: Final = _IMAGE + _RUN
 _BUILD: Final = (
     _IMAGE
     + """
-mkdir /work
-printf 'FROM localhost/shell:1\\nRUN echo built earlier >/built\\n' >/work/Dockerfile
-docker build --tag localhost/built:1 /work
+mkdir /context
+printf 'FROM localhost/shell:1\\nRUN echo built earlier >/built\\n' >/context/Dockerfile
+docker build --tag localhost/built:1 /context
 """
 )
 _RUN_BUILT: Final = "docker run --rm --pull=never localhost/built:1 busybox cat /built"

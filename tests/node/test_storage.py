@@ -31,9 +31,9 @@ docker run --rm --pull=never -v {_DATA}:/data localhost/shell:1 busybox awk \\
     '$5 == "/data" {{ print "data: " $4 }}' /proc/self/mountinfo
 """
 _BUILD: Final = """
-mkdir /work
-printf 'FROM localhost/shell:1\\nRUN echo built; echo built >/built\\n' >/work/Dockerfile
-DOCKER_BUILDKIT=1 docker build --progress=plain --tag localhost/built:1 /work
+mkdir /context
+printf 'FROM localhost/shell:1\\nRUN echo built; echo built >/built\\n' >/context/Dockerfile
+DOCKER_BUILDKIT=1 docker build --progress=plain --tag localhost/built:1 /context
 """
 _FILL: Final = """
 docker run --pull=never localhost/shell:1 busybox dd if=/dev/zero of=/filled bs=1M count=100

@@ -29,6 +29,7 @@ DAEMONSET: Final = "daemonset"
 SERVICE: Final = "service"
 KINDS: Final = {DAEMONSET: "daemonset/dinp-docker", SERVICE: "statefulset/dinp-docker"}
 ALLOWED: Final = {rules.SHARED_DAEMON: "allowed"}
+SOCKET: Final = "/var/run/docker.sock"
 _SECONDS: Final = 180.0
 _CLAIM: Final = "data-dinp-docker-0"
 
@@ -253,3 +254,10 @@ def client(name: str, kind: str | None, *command: str, node: str = "", **more: A
     if node:
         pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
     return pod
+
+
+def mount_socket(pod: Object) -> None:
+    """Let a Pod of one container have the node's Docker socket, at its own path."""
+    (container,) = pod["spec"]["containers"]
+    pod["spec"]["volumes"] = [{"name": "docker", "hostPath": {"path": SOCKET}}]
+    container["volumeMounts"] = [{"name": "docker", "mountPath": SOCKET}]

@@ -12,7 +12,7 @@ from tests.cluster.api import Object
 from tests.cluster.processes import wait_until
 from tests.node.clients import CLIENTS, WEB_CONTAINER, clients
 from tests.node.python_client import PYTHON_CLIENT
-from tests.shared_daemons.daemons import DAEMONSET, MANIFESTS, Daemons, client
+from tests.shared_daemons.daemons import DAEMONSET, MANIFESTS, Daemons, client, mount_socket
 from tests.terminal import teller
 from webhook import rules
 from webhook.reasons import Reason
@@ -46,7 +46,7 @@ print("left:", docker.from_env().containers.list(all=True, filters={"ancestor": 
 )
 
 BUILD: Final = """
-mkdir /work; cd /work
+mkdir /context; cd /context
 cp /usr/bin/busybox busybox
 cat >Dockerfile <<'END'
 FROM scratch
@@ -96,10 +96,7 @@ def with_tls() -> Object:
 def with_socket() -> Object:
     """One that mounts the node's socket."""
     pod = client(BUILDX, None, "sh", "-euxc", BUILD + CREATE["socket"], image=CLIENTS)
-    path = "/var/run/docker.sock"
-    pod["spec"]["volumes"] = [{"name": "socket", "hostPath": {"path": path}}]
-    (container,) = pod["spec"]["containers"]
-    container["volumeMounts"] = [{"name": "socket", "mountPath": path}]
+    mount_socket(pod)
     return pod
 
 

@@ -38,12 +38,12 @@ _HOLD: Final = (
 )
 _CALL: Final = "busybox nc -w 5 {address} {port} </dev/null"
 _BUILD: Final = """
-mkdir -p /work
-cat >/work/Dockerfile <<'END'
+mkdir -p /context
+cat >/context/Dockerfile <<'END'
 FROM localhost/shell:1
 RUN {command}
 END
-DOCKER_BUILDKIT=1 docker build --no-cache --progress=plain /work 2>&1
+DOCKER_BUILDKIT=1 docker build --no-cache --progress=plain /context 2>&1
 """
 
 

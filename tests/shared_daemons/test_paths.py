@@ -14,7 +14,7 @@ import pytest
 from tests.cluster.api import Object
 from tests.node.contents import CLIENT
 from tests.node.python_client import PYTHON_CLIENT
-from tests.shared_daemons.daemons import DAEMONSET, SERVICE, Daemons, client
+from tests.shared_daemons.daemons import DAEMONSET, SERVICE, SOCKET, Daemons, client, mount_socket
 from webhook import rules
 
 pytestmark = pytest.mark.node
@@ -22,21 +22,20 @@ pytestmark = pytest.mark.node
 NAMESPACE: Final = "paths"
 MIGRATED: Final = "migrated"  # a way, and a namespace that has no other label
 WAYS: Final = (DAEMONSET, SERVICE, MIGRATED)
-_SOCKET: Final = "/var/run/docker.sock"
 
 # The path without the variables, which migrated Pods have too.
 _CLI: Final = """
 echo "daemon: $(docker info --format '{{.Name}}')"
 [ ! -e %(socket)s ] ||
     echo "path: $(env -u DOCKER_HOST docker --host=unix://%(socket)s info --format '{{.Name}}')"
-mkdir /tmp/work
-cp /usr/bin/busybox /tmp/work/
-cat >/tmp/work/Dockerfile <<'END'
+mkdir /tmp/context
+cp /usr/bin/busybox /tmp/context/
+cat >/tmp/context/Dockerfile <<'END'
 FROM scratch
 COPY busybox /bin/busybox
 RUN ["/bin/busybox", "sh", "-c", "echo it builds $((6 * 7))"]
 END
-DOCKER_BUILDKIT=1 docker build --no-cache --progress=plain --tag localhost/%(name)s:1 /tmp/work
+DOCKER_BUILDKIT=1 docker build --no-cache --progress=plain --tag localhost/%(name)s:1 /tmp/context
 docker run --rm --pull=never localhost/%(name)s:1 busybox echo it runs
 """
 _PYTHON: Final = """
@@ -90,7 +89,7 @@ CASES: Final = [
 
 def job(case: Case, node: str) -> Object:
     """A Job as its author writes it: nothing in it is of dinp but the annotation."""
-    words = {"name": case.name, "socket": _SOCKET}
+    words = {"name": case.name, "socket": SOCKET}
     kind = None if case.way == MIGRATED else case.way
     if case.program == "cli":
         pod = client(case.name, kind, _CLI % words, image=CLIENT, node=node)
@@ -102,8 +101,7 @@ def job(case: Case, node: str) -> Object:
     if case.user:
         spec["securityContext"] = {"runAsUser": case.user, "runAsGroup": case.user}
     if case.way == MIGRATED:
-        spec["volumes"] = [{"name": "docker", "hostPath": {"path": _SOCKET}}]
-        spec["containers"][0]["volumeMounts"] = [{"name": "docker", "mountPath": _SOCKET}]
+        mount_socket(pod)
     template = {"metadata": {"annotations": pod["metadata"]["annotations"]}, "spec": spec}
     return {"metadata": {"name": case.name}, "spec": {"backoffLimit": 0, "template": template}}
 

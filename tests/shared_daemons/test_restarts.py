@@ -29,7 +29,7 @@ _DOWN: Final = re.compile(
     r"connection refused|connection reset by peer|broken pipe|\bEOF\b|Cannot connect to the Docker daemon"
     r"|no route to host|i/o timeout|daemon is shutting down|server closed idle connection"
     r"|[Ee]rror waiting for container|unable to upgrade"
-    r"|context canceled|ttrpc: closed|code = Unavailable"  # of its own connections
+    r"|context canceled"
 )
 # What one is told that has come while it was down: no connection of its own was cut.
 _REFUSED: Final = re.compile(
