@@ -63,11 +63,13 @@ class Daemons:
     # ---- installing ----------------------------------------------------------------------
 
     def configure_certs(self, *options: str) -> None:
-        """Have dinp-certs run with these options, of none with its own."""
+        """Have dinp-certs run with these options, of none with its own, and nobody with others."""
         arguments = ["certs", "run", *options] if options else []
         folder = self.deployed.kustomization(arguments=arguments)
         self.deployed.kubectl("apply", "-k", str(folder))
         self.deployed.wait_for_rollout(CERTS)
+        # A rollout is over while the Pod before still ends, and may write a last certificate.
+        wait_until(lambda: len(self.deployed.pods("certs")) == 1, "the certs before has ended")
 
     def install(self, kind: str, *, wait: bool = True, **how: Any) -> None:
         """Apply the manifests of one kind, as kustomization() writes them."""
