@@ -8,8 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from tools.processes import with_parent
+
+PATIENCE: Final = 240.0
+"""Seconds: much at once is slow on a busy machine. What is to come comes much sooner."""
 
 
 class StartError(Exception):
@@ -44,7 +48,7 @@ def output(command: Sequence[str]) -> str:
 
 
 def wait_until(
-    ready: Callable[[], bool], what: str, *, seconds: float = 60, interval: float = 0.05
+    ready: Callable[[], bool], what: str, *, seconds: float = PATIENCE, interval: float = 0.05
 ) -> None:
     """Ask again until it is so.
 

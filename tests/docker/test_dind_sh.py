@@ -70,7 +70,7 @@ exit 137
 """
 STUBS = {
     "dockerd-entrypoint.sh": ENTRYPOINT,
-    "docker": 'echo "$*" >>"$T/docker"; [ -e "$T/up" ]',
+    "docker": 'echo "$*" >>"$T/docker"; [ -e "$T/up" ] && touch "$T/answered"',
     "dockerd": 'if [ -e "$T/docker24" ]; then echo "      --default-network-opt mapmap"; fi',
     "id": 'cat "$T/uid"',
     "flock": '! [ -e "$T/locked" ]',
@@ -480,7 +480,7 @@ def test_crashed_daemon_is_restarted_in_place(container: Container) -> None:
     process = container.start()
     container.wait_for("up")
     for runs in (2, 3):
-        time.sleep(0.3)  # dind.sh has seen it ready
+        container.wait_for("answered")
         container.write("/var/run/docker.pid", "1")
         container.write("crash", "")
         until(lambda runs=runs: container.runs() == runs)  # type: ignore[misc]

@@ -47,6 +47,18 @@ MOVED: Final = {"/dinp": "/run/dinp", "/usr/local/sbin": "/run/sbin"}
 PROTOCOLS: Final = {"tcp": f"tcp://127.0.0.1:{PORT}", "unix": f"unix://{SOCKET}"}
 
 
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client that has been started."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def said(self) -> str:
+        """What it has said by now."""
+        return self.log.read_text(encoding="utf-8")
+
+
 @dataclass
 class Daemon:
     """A shared daemon's container, and the files that its keeper shares with it."""
@@ -56,7 +68,7 @@ class Daemon:
     programs: str  # folders of dockerd, containerd and runc, as in PATH
     servers: KeyPair
     clients: KeyPair
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def shared(self) -> Path:
@@ -85,19 +97,18 @@ class Daemon:
         said, _ = clients.run(self.node, "docker", *arguments, own=self.client(protocol))
         return said.strip()
 
-    def start_client(
-        self, *arguments: str, protocol: str, inside: Sequence[str] = ()
-    ) -> subprocess.Popen[str]:
+    def start_client(self, *arguments: str, protocol: str, inside: Sequence[str] = ()) -> Client:
         """Start a client and do not wait; `inside` is a command that runs it."""
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            self.node.command(*inside, "docker", *arguments),
-            env=clients.variables(self.client(protocol)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        log = self.logs / f"client-{len(self.processes)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                self.node.command(*inside, "docker", *arguments),
+                env=clients.variables(self.client(protocol)),
+                stdout=output,
+                stderr=output,
+            )
         self.processes.append(process)
-        return process
+        return Client(process, log)
 
     def answers(self) -> bool:
         """Whether it does."""
@@ -202,7 +213,7 @@ def daemon(request: pytest.FixtureRequest, built: Programs) -> Iterator[Daemon]:
                 sys.stderr.write((directory / "logs" / "docker.log").read_text())
                 for process in made.processes:
                     process.kill()
-                    process.communicate()
+                    process.wait()
 
 
 def prepare(daemon: Daemon) -> None:
@@ -286,26 +297,35 @@ def state(daemon: Daemon, container: str) -> str:
     return daemon.docker("inspect", f"--format={wanted}", container)
 
 
-DOCKERFILE: Final = f"FROM {IMAGE}\nRUN busybox sleep 6\nRUN echo RUNS $((6 * 7))\n"
+DOCKERFILE: Final = f"FROM {IMAGE}\nRUN busybox sleep 15\nRUN echo RUNS $((6 * 7))\n"
 
 
-def builds(daemon: Daemon, protocol: str, inside: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """Start a build that takes some seconds."""
+def builds(daemon: Daemon, protocol: str, inside: Sequence[str] = ()) -> Client:
+    """Start a build that takes some seconds, and wait until dockerd is at it."""
     context = daemon.directory / "context"
     context.mkdir(exist_ok=True)
     (context / "Dockerfile").write_text(DOCKERFILE, encoding="utf-8")
     arguments = ("build", "--progress=plain", "--no-cache", "--network=none", str(context))
-    return daemon.start_client(*arguments, protocol=protocol, inside=inside)
+    client = daemon.start_client(*arguments, protocol=protocol, inside=inside)
+    wait_until(lambda: "RUN busybox sleep" in client.said(), "the build's first step runs")
+    return client
 
 
-def listens(daemon: Daemon, protocol: str, inside: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """Start a client that only holds its connection."""
-    return daemon.start_client("events", protocol=protocol, inside=inside)
+def listens(daemon: Daemon, protocol: str, inside: Sequence[str] = ()) -> Client:
+    """Start a client that only holds its connection, and wait until dockerd tells it something."""
+    client = daemon.start_client("events", protocol=protocol, inside=inside)
+
+    def is_told() -> bool:
+        daemon.docker("volume", "rm", daemon.docker("volume", "create"))
+        return "volume" in client.said()
+
+    wait_until(is_told, "the client hears of events", interval=0.3)
+    return client
 
 
 # Another network namespace with the same files: a Pod that mounts the node's socket.
 POD: Final = (command("unshare"), "--net")
-Start = Callable[[Daemon, str, Sequence[str]], subprocess.Popen[str]]
+Start = Callable[[Daemon, str, Sequence[str]], Client]
 
 
 @pytest.mark.parametrize("start", [listens, builds], ids=["events", "build"])
@@ -317,21 +337,19 @@ def test_a_new_certificate_waits_for_clients(
 ) -> None:
     """While one holds a connection dockerd stays; then it serves with the new certificate."""
     pair, before, pid = daemon.server(), daemon.serial(), daemon.pid()
-    process = start(daemon, protocol, inside)
-    time.sleep(2)
+    client = start(daemon, protocol, inside)
     daemon.put(files.NEXT, pair)
     files.ask(daemon.shared, "idle")
     time.sleep(3)
-    assert process.poll() is None, process.communicate()
+    assert client.process.poll() is None, client.said()
     assert (pid, before) == (daemon.pid(), daemon.serial())
     assert daemon.is_asked()
     if start is builds:
-        said, _ = process.communicate(timeout=60)
-        assert process.returncode == 0, said
-        assert "RUNS 42" in said
+        assert client.process.wait(60) == 0, client.said()
+        assert "RUNS 42" in client.said()
     else:
-        process.terminate()
-        process.communicate(timeout=20)
+        client.process.terminate()
+        client.process.wait(20)
     serial = x509.load_pem_x509_certificate(pair.certificate).serial_number
     # Docker 20.10 forgets to close a connection of `docker exec`: that is left to Go's collector,
     # which runs every two minutes at the latest.
@@ -372,13 +390,11 @@ def test_a_revoked_ca_is_gone_at_once(daemon: Daemon, running: str) -> None:
     """Whoever is connected; its clients are refused then, and a container that runs goes on."""
     new, before, pid = new_ca("new"), state(daemon, running), daemon.pid()
     client = listens(daemon, "tcp")
-    time.sleep(1)
     daemon.publish(new)
     with daemon.keeper("--no-prune"):
         wait_until(lambda: daemon.pid() not in ("", pid), "it is another")
         daemon.wait_until_ready()
-        said, _ = client.communicate(timeout=20)
-        assert client.returncode != 0, said
+        assert client.process.wait(20) != 0, client.said()
         with pytest.raises(AssertionError, match=r"tls: (bad certificate|certificate required)"):
             daemon.docker("version", protocol="tcp")
         assert before == state(daemon, running)

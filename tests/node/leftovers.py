@@ -61,9 +61,11 @@ def _locked(directory: Path) -> Iterator[None]:
 def _remove(directory: Path) -> None:
     _remove_cgroups(directory.name)
     # The kernel lets go of overlay mounts a moment after the last process that saw them.
-    shutil.rmtree(directory, ignore_errors=True)
+    deadline = time.monotonic() + _END_SECONDS
+    while directory.exists() and time.monotonic() < deadline:
+        shutil.rmtree(directory, ignore_errors=True)
+        time.sleep(0.2 if directory.exists() else 0)
     if directory.exists():
-        time.sleep(1)
         shutil.rmtree(directory)
 
 
@@ -102,9 +104,10 @@ def _remove_cgroups(name: str) -> None:
     left = [root / name for root in _roots() if (root / name).exists()]
     while left and time.monotonic() < deadline:
         for tree in left:
-            inmost_first = sorted(tree.rglob("*/"), key=lambda path: -len(path.parts))
-            for cgroup in [*inmost_first, tree]:
-                with suppress(OSError):
-                    cgroup.rmdir()
+            with suppress(OSError):  # one that ends while they are listed
+                inmost_first = sorted(tree.rglob("*/"), key=lambda path: -len(path.parts))
+                for cgroup in [*inmost_first, tree]:
+                    with suppress(OSError):
+                        cgroup.rmdir()
         left = [tree for tree in left if tree.exists()]
         time.sleep(0.05 if left else 0)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from tests.cluster.api import Api, Cluster
+from tests.cluster.processes import PATIENCE
 from tests.node.contents import CLIENT
 
 _ENDED: Final = ("Succeeded", "Failed")
@@ -70,7 +71,7 @@ def said_at_end(
     return said
 
 
-def wait_for_end(api: Api, namespace: str, name: str, *, seconds: float = 90) -> str:
+def wait_for_end(api: Api, namespace: str, name: str, *, seconds: float = PATIENCE) -> str:
     """Wait until a Pod has ended; return its last phase, whatever that is by then."""
     path = f"/api/v1/namespaces/{namespace}/pods/{name}"
     deadline = time.monotonic() + seconds

@@ -20,7 +20,6 @@ from webhook import rules
 pytestmark = pytest.mark.node
 
 _NAMESPACE: Final = "annotated"
-_SECONDS: Final = 240.0  # this many Pods at once are slow on a busy machine
 _WORK: Final = "/work"
 _TRANSPORTS: Final = ("tcp", "tls")
 _TESTCONTAINERS_TRANSPORTS: Final = ("tcp", "unix")
@@ -163,7 +162,6 @@ def _start(node: NodeCluster, name: str, script: str, transport: str, image: str
 
 def _said(node: NodeCluster, name: str) -> str:
     """What a Pod of the fixture wrote, when it has ended well."""
-    pods.wait_for_end(node.api, _NAMESPACE, f"clients-{name}", seconds=_SECONDS)
     return pods.said_at_end(node.cluster, _NAMESPACE, f"clients-{name}", api=node.api)
 
 

@@ -30,7 +30,6 @@ ROWS: Final[Mapping[str, Row]] = {
     if row.expect == "migrate"
 }
 _RUN_DIRECTORIES: Final = ("/run", "/var/run")
-_SECONDS: Final = 180.0
 
 Pod = dict[str, Any]
 Container = dict[str, Any]

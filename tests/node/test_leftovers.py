@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from tests.cluster.processes import output, wait_until
+from tests.cluster.processes import PATIENCE, StartError, output, wait_until
 from tests.node.leftovers import PREFIX, remove_leftovers
 from tests.node.programs import command
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.node
 _ROOT: Final = Path(__file__).parents[2]
 _INTRODUCTION: Final = re.compile(rf"(/\S*/{PREFIX}\w+)/logs")
 _KUBECTL: Final = re.compile(r'PATH="([^:"]+):')
-_START_SECONDS: Final = 180.0  # what is built already is not built again
+_CGROUPS: Final = Path("/sys/fs/cgroup")
 _END_SECONDS: Final = 60.0
 # A daemon with a container in it: overlay mounts, cgroups and namespaces, three deep.
 _BUSY: Final = """
@@ -63,7 +63,7 @@ def test_interrupted() -> None:
     with _busy_cluster() as run:
         run.process.send_signal(signal.SIGINT)
         assert run.process.wait(_END_SECONDS) == 0
-        assert _left_of(run) == []
+        _wait_until_nothing_is_left(lambda: _left_of(run))
 
 
 def test_taken_down() -> None:
@@ -71,7 +71,7 @@ def test_taken_down() -> None:
     with _busy_cluster() as run:
         output([sys.executable, "-m", "tools.cluster", "--down"])
         assert run.process.wait(_END_SECONDS) == 0
-        assert _left_of(run) == []
+        _wait_until_nothing_is_left(lambda: _left_of(run))
 
 
 def test_killed() -> None:
@@ -84,7 +84,7 @@ def test_killed() -> None:
             lambda: not _programs(name), "all processes have ended", seconds=30, interval=0.5
         )
         remove_leftovers()
-        assert _left_of(run) == []
+        _wait_until_nothing_is_left(lambda: _left_of(run))
 
 
 @pytest.mark.parametrize(("word", "code"), [("succeeds", 0), ("fails", 1), ("is_interrupted", 2)])
@@ -101,7 +101,7 @@ def test_tests(tmp_path: Path, word: str, code: int) -> None:
     assert done.returncode == code, done.stdout + done.stderr
     found = _INTRODUCTION.search(done.stdout + done.stderr)
     assert found is not None, done.stdout
-    assert _left_by_name(Path(found[1])) == []
+    _wait_until_nothing_is_left(lambda: _left_by_name(Path(found[1])))
     assert _rules() == before
 
 
@@ -138,15 +138,21 @@ def _make_busy(process: subprocess.Popen[str]) -> Run:
     as_admin = [f"{kubectl[1]}/kubectl", f"--kubeconfig={kubeconfig}", "--namespace=annotated"]
     pod = ["--image=localhost/client:1", "--annotations=dinp.io/inject=sidecar"]
     output([*as_admin, "run", "busy", *pod, "--command", "--", "sh", "-ec", _BUSY])
-    ready = [*as_admin, "wait", "--for=condition=Ready", "pod/busy", "--timeout=60s"]
+    ready = [*as_admin, "wait", "--for=condition=Ready", "pod/busy", f"--timeout={PATIENCE:g}s"]
     output(ready)
     asked = [*as_admin, "exec", "busy", "--container=busy", "--", "docker", "ps", "--quiet"]
-    wait_until(lambda: output(asked).strip() != "", "a container runs in the Pod", interval=1)
+    wait_until(lambda: _says_something(asked), "a container runs in the Pod", interval=1)
     server = re.search(r"https://([0-9.]+):", kubeconfig.read_text(encoding="utf-8"))
     assert server is not None
     # Else nothing left would be nothing looked for.
     assert _programs(folder.name) >= {"etcd", "kubelet", "containerd", "dockerd", "busybox"}
     return Run(process, folder, server[1])
+
+
+def _says_something(command: list[str]) -> bool:
+    with suppress(StartError):
+        return output(command).strip() != ""
+    return False
 
 
 def _introduction(process: subprocess.Popen[str]) -> str:
@@ -160,6 +166,11 @@ def _introduction(process: subprocess.Popen[str]) -> str:
     return "".join(lines)
 
 
+def _wait_until_nothing_is_left(left: Callable[[], list[str]]) -> None:
+    """The kernel ends a network, and what is in it, a moment after its last process."""
+    wait_until(lambda: not left(), "nothing is left", seconds=_END_SECONDS, interval=0.5)
+
+
 def _left_of(run: Run) -> list[str]:
     """What is still there of a run."""
     links = [line for line in _addresses() if f" {run.address}/" in line]
@@ -170,7 +181,7 @@ def _left_by_name(directory: Path) -> list[str]:
     """The same by its name alone: processes, with which namespaces end, mounts, cgroups, the folder."""
     pids = [f"process {pid}" for pid in _pids() if _belongs(pid, directory.name)]
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    cgroups = Path("/sys/fs/cgroup").glob(f"**/{directory.name}")
+    cgroups = [*_CGROUPS.glob(directory.name), *_CGROUPS.glob(f"*/{directory.name}")]  # v2, v1
     folder = [directory] if directory.exists() else []
     return [
         *pids,

@@ -22,7 +22,6 @@ pytestmark = pytest.mark.node
 
 NAMESPACE: Final = "migrate-sidecar"
 NO_CLI: Final = "localhost/no-cli:1"
-_SECONDS: Final = 180.0
 _SOCKET: Final = "/var/run/docker.sock"
 _ELSEWHERE: Final = "/host/docker/docker.sock"
 _CLI: Final = "/usr/bin/docker"
@@ -235,7 +234,6 @@ def ended(node: NodeCluster) -> Iterator[None]:
 
 def _said(node: NodeCluster, name: str, container: str = "client") -> list[str]:
     name = f"migration-{name}"
-    pods.wait_for_end(node.api, NAMESPACE, name, seconds=_SECONDS)
     said = pods.said_at_end(node.cluster, NAMESPACE, name, api=node.api, container=container)
     return said.splitlines()
 
@@ -322,7 +320,7 @@ def test_a_file_that_an_init_container_writes(node: NodeCluster) -> None:
 
 def test_jenkins(node: NodeCluster) -> None:
     """By exec in a podTemplate's container, `inside` works in the agent's workspace."""
-    wait_until(lambda: _is_ready(_read(node, "jenkins")), "Jenkins' Pod is Ready", seconds=_SECONDS)
+    wait_until(lambda: _is_ready(_read(node, "jenkins")), "Jenkins' Pod is Ready")
     command = ("exec", f"--namespace={NAMESPACE}", "migration-jenkins", "--container=build", "--")
     done = node.cluster.kubectl(*command, "sh", "-euxc", _ask() + _INSIDE)
     assert done.code == 0, done.err

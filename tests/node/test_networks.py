@@ -16,7 +16,6 @@ from webhook import rules
 pytestmark = pytest.mark.node
 
 NAMESPACE: Final = "annotated"
-_SECONDS: Final = 240.0
 _VERSIONS: Final = {"20-10": DIND_20_10, "29": DIND_29}
 _NETWORKS: Final = 40
 
@@ -73,7 +72,6 @@ def started(node: NodeCluster) -> None:
 
 
 def _said(node: NodeCluster, name: str) -> list[str]:
-    pods.wait_for_end(node.api, NAMESPACE, name, seconds=_SECONDS)
     return pods.said_at_end(node.cluster, NAMESPACE, name, api=node.api).splitlines()
 
 

@@ -18,7 +18,6 @@ pytestmark = pytest.mark.node
 NAMESPACE: Final = "annotated"
 CLASS: Final = "storage-by-hand"
 _DATA: Final = "/var/lib/docker"
-_SECONDS: Final = 180.0
 # By the name of the PersistentVolume, and of its folder on the node.
 _EPHEMERAL, _KEPT, _TAKEN = "storage-ephemeral", "storage-kept", "storage-taken"
 _PVCS: Final = (_KEPT, _TAKEN)
@@ -93,7 +92,6 @@ def _folder(node: NodeCluster, name: str) -> Path:
 
 def _said(node: NodeCluster, name: str) -> str:
     whole = f"storage-{name}"
-    pods.wait_for_end(node.api, NAMESPACE, whole, seconds=_SECONDS)
     return pods.said_at_end(node.cluster, NAMESPACE, whole, api=node.api)
 
 
@@ -115,7 +113,7 @@ def test_an_emptydir_with_a_size_has_the_images(node: NodeCluster) -> None:
 
 def test_the_size_of_an_emptydir_bounds_the_images(node: NodeCluster) -> None:
     """The kubelet evicts a Pod whose images are more than it asked for."""
-    assert pods.wait_for_end(node.api, NAMESPACE, "storage-full", seconds=_SECONDS) == "Failed"
+    assert pods.wait_for_end(node.api, NAMESPACE, "storage-full") == "Failed"
     status = node.api.must("GET", f"/api/v1/namespaces/{NAMESPACE}/pods/storage-full")["status"]
     assert status["reason"] == "Evicted"
     assert f'EmptyDir volume "{names.STORAGE}" exceeds the limit' in status["message"]

@@ -27,7 +27,6 @@ pytestmark = pytest.mark.node
 
 _NAMESPACE: Final = "annotated"
 _AT_ONCE: Final = 6
-_SECONDS: Final = 240.0  # this many Pods at once are slow on a busy machine
 _WORKSPACE: Final = "/workspace"
 _CONTROL_PORT: Final = (
     8000  # open on the Pod's address: others reach it, but for the daemon's ports
@@ -210,7 +209,7 @@ def ends(node: NodeCluster) -> _Ends:
 
 
 def _end(node: NodeCluster, namespace: str, name: str, *containers: str) -> _Ended:
-    phase = pods.wait_for_end(node.api, namespace, name, seconds=_SECONDS)
+    phase = pods.wait_for_end(node.api, namespace, name)
     said = {one: pods.logs(node.cluster, namespace, name, one) for one in containers}
     if phase == "Succeeded":
         return _Ended(said, "")
@@ -340,7 +339,7 @@ def _address_when_ready(node: NodeCluster, name: str) -> str:
         conditions = node.api.must("GET", path)["status"].get("conditions", ())
         return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
-    wait_until(ready, f"{name} is ready", seconds=_SECONDS, interval=0.5)
+    wait_until(ready, f"{name} is ready", interval=0.5)
     return str(node.api.must("GET", path)["status"]["podIP"])
 
 

@@ -30,7 +30,6 @@ SERVICE: Final = "service"
 KINDS: Final = {DAEMONSET: "daemonset/dinp-docker", SERVICE: "statefulset/dinp-docker"}
 ALLOWED: Final = {rules.SHARED_DAEMON: "allowed"}
 SOCKET: Final = "/var/run/docker.sock"
-_SECONDS: Final = 180.0
 _CLAIM: Final = "data-dinp-docker-0"
 
 # For `docker run` without a registry: busybox of the client image. It is made anew each time, so
@@ -133,7 +132,7 @@ class Daemons:
     def remove(self, kind: str) -> None:
         """Delete what manifests/<kind> has made, and wait for the end of its Pods."""
         self.deployed.kubectl("delete", "-k", str(self.kustomization(kind)))
-        wait_until(lambda: not self.daemons(kind), f"{kind} is gone", seconds=_SECONDS)
+        wait_until(lambda: not self.daemons(kind), f"{kind} is gone")
 
     def restart(self, kind: str) -> None:
         """Replace the Pods of one kind, and wait for the new ones."""
@@ -231,7 +230,6 @@ class Daemons:
 
     def said(self, namespace: str, name: str) -> str:
         """Wait until a Pod has ended well; return what its client wrote."""
-        pods.wait_for_end(self.api, namespace, name, seconds=_SECONDS)
         return pods.said_at_end(self.bare.cluster, namespace, name, api=self.api)
 
     def pod_of_job(self, namespace: str, name: str) -> Object:
