@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from certs import authority
 from certs.authority import KeyPair, Usage
@@ -26,6 +27,10 @@ from webhook.server import Server, Settings
 from webhook.tls import Files, ServingCertificate
 
 DAY = timedelta(days=1)
+
+# On a busy machine any example may take long; what hangs is found otherwise.
+settings.register_profile("dinp", deadline=None)
+settings.load_profile("dinp")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

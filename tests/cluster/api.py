@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from tests.cluster.processes import PATIENCE
+
 _WARNING: Final = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 _JSON: Final = "application/json"
 # The API server closes connections that are idle for 90 s.
@@ -54,7 +56,7 @@ class Cluster:
     audit_log: Path
 
     def kubectl(
-        self, *arguments: str, given: Object | str | None = None, seconds: float = 60
+        self, *arguments: str, given: Object | str | None = None, seconds: float = PATIENCE
     ) -> Kubectl:
         """Run kubectl, with `given` on its standard input."""
         text = given if given is None or isinstance(given, str) else json.dumps(given)

@@ -75,7 +75,7 @@ class Site:
 
     def history(self, path: str, name: str, since: str) -> list[Object]:
         """Every version of an object after the resourceVersion `since`: none gets lost."""
-        query = f"watch=true&resourceVersion={since}&timeoutSeconds=1"
+        query = f"watch=true&resourceVersion={since}&timeoutSeconds=5"
         answer = self.api.get(f"{path}?{query}&fieldSelector=metadata.name%3D{name}")
         # Several lines of JSON come as they are, one comes decoded.
         text = answer.body.get("message")

@@ -28,7 +28,6 @@ SYSTEM: Final = "dinp-system"
 WEBHOOK: Final = "dinp"
 CERTS: Final = "dinp-certs"
 LABEL: Final = "app.kubernetes.io/part-of=dinp"
-_SECONDS: Final = 180.0  # for what a busy machine does slowly
 
 
 class Deployed:
@@ -91,7 +90,7 @@ class Deployed:
 
     def kubectl(self, *arguments: str, given: Object | None = None) -> Kubectl:
         """Run kubectl, which has to succeed."""
-        done = self.cluster.kubectl(*arguments, given=given, seconds=_SECONDS)
+        done = self.cluster.kubectl(*arguments, given=given)
         assert done.code == 0, f"kubectl {' '.join(arguments)}: {done.err}{done.out}"
         return done
 

@@ -50,4 +50,4 @@ def load(deployed: Deployed) -> Iterator[Load]:
     found.failures = Counter(str(create.failure) for create in failed)
     found.when = [round(create.sent - began, 1) for create in failed]
     found.slowest = max(create.seconds for create in creates.done)
-    found.seconds = max(create.ended for create in creates.done) - began
+    found.seconds = max(create.sent for create in creates.done) - began

@@ -17,7 +17,6 @@ from tests.node.programs import Programs, command
 SERVICES: Final = "10.96.0.0/16"
 API_SERVICE: Final = "10.96.0.1"  # the API server's own Service
 CLUSTER_DOMAIN: Final = "cluster.local"
-_READY_SECONDS: Final = 90.0
 
 
 @contextmanager
@@ -54,9 +53,7 @@ def kubelet(
         for name, arguments in _commands(node, cluster, programs, settings).items():
             stack.enter_context(node.running(name, arguments))
         with closing(Api(cluster)) as api:
-            wait_until(
-                lambda: is_ready(api, node.name), "the node is Ready", seconds=_READY_SECONDS
-            )
+            wait_until(lambda: is_ready(api, node.name), "the node is Ready")
         yield
 
 

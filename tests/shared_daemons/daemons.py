@@ -183,9 +183,14 @@ class Daemons:
         return self.deployed.pods(kind, NAMESPACE)
 
     def daemon_on(self, node: str, kind: str = DAEMONSET) -> Object:
-        """The Ready Pod of one kind on a node."""
-        ready = [pod for pod in self.daemons(kind) if is_ready(pod)]
-        (found,) = (pod for pod in ready if pod["spec"]["nodeName"] == node)
+        """The Ready Pod of one kind on a node; waits until there is one."""
+
+        def ready() -> list[Object]:
+            there = (pod for pod in self.daemons(kind) if pod["spec"].get("nodeName") == node)
+            return [pod for pod in there if is_ready(pod)]
+
+        wait_until(lambda: len(ready()) == 1, f"{node} has one daemon that is Ready", interval=0.5)
+        (found,) = ready()
         return found
 
     def execute(self, pod: str, *command: str, container: str = "docker") -> str:
@@ -233,11 +238,16 @@ class Daemons:
         return pods.said_at_end(self.bare.cluster, namespace, name, api=self.api)
 
     def pod_of_job(self, namespace: str, name: str) -> Object:
-        """The Pod that a Job has made, as soon as it has."""
+        """The Pod that a Job has made, as soon as it has and a node has it."""
         path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=job-name%3D{name}"
-        wait_until(lambda: bool(self.api.must("GET", path)["items"]), f"{name} has a Pod")
-        (found,) = self.api.must("GET", path)["items"]
-        return dict(found)
+
+        def scheduled() -> list[Object]:
+            items: list[Object] = self.api.must("GET", path)["items"]
+            return [pod for pod in items if "nodeName" in pod["spec"]]
+
+        wait_until(lambda: bool(scheduled()), f"{name} has a Pod on a node")
+        (found,) = scheduled()
+        return found
 
     def on_node(self, node: Namespace, *command: str) -> str:
         """Run a command in a node's namespaces; it has to succeed."""

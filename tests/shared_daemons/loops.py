@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.cluster.processes import wait_until
-from tests.node import pods
 from tests.shared_daemons.daemons import DAEMONSET, IMAGE, Daemons, client
 
 NAMESPACE: Final = "restarts"
@@ -26,7 +25,7 @@ _CONTEXT: Final = """
 mkdir /context
 cat >/context/Dockerfile <<'END'
 FROM localhost/shell:1
-RUN echo RUNS $((6 * 7)); busybox sleep 5
+RUN echo RUNS $((6 * 7)); busybox sleep 2
 END
 """
 # Between two there is a moment without a client, longer than the second after which start.sh looks
@@ -39,7 +38,7 @@ while [ ! -e /tmp/stop ]; do
 done
 """
 RUNS_LOOP: Final = IMAGE + _LOOP.format(command=_RUN, pause="1.5")
-BUILDS_LOOP: Final = IMAGE + _CONTEXT + _LOOP.format(command=_BUILD, pause="4")
+BUILDS_LOOP: Final = IMAGE + _CONTEXT + _LOOP.format(command=_BUILD, pause="6")
 
 
 class Loop:
@@ -52,7 +51,8 @@ class Loop:
 
     def said(self) -> list[str]:
         """How each has gone so far: OK, or FAILED and what the client was told."""
-        log = pods.logs(self._daemons.bare.cluster, NAMESPACE, self.name, "client")
+        where = (f"--namespace={NAMESPACE}", self.name, "--container=client")
+        log = self._daemons.deployed.kubectl("logs", *where).out
         return [line for line in log.splitlines() if line == OK or line.startswith(FAILED)]
 
     def wait_until_calm(self) -> None:

@@ -61,7 +61,7 @@ class Tenant:
     def run(self, script: str) -> tuple[int, str]:
         """Run a script in the client; return its exit code, and what it says."""
         where = (f"--namespace={NAMESPACE}", CLIENT, "--", "sh", "-euc", script)
-        done = self.daemons.bare.cluster.kubectl("exec", *where, seconds=120)
+        done = self.daemons.bare.cluster.kubectl("exec", *where)
         return done.code, done.out + done.err
 
 
@@ -148,7 +148,7 @@ def test_the_memory_is_the_daemons(tenant: Tenant) -> None:
 def memory(node: Namespace, cgroup: str) -> dict[str, int]:
     """Bytes in use by the cgroups of this name, by their paths."""
     find = (
-        f"find /sys/fs/cgroup -path '*/{cgroup}/memory.usage_in_bytes' "
+        f"find /sys/fs/cgroup -ignore_readdir_race -path '*/{cgroup}/memory.usage_in_bytes' "
         f"-o -path '*/{cgroup}/memory.current'"
     )
     paths = node.run("sh", "-c", find).split()
@@ -167,9 +167,9 @@ def policy(tenant: Tenant) -> Iterator[str]:
     call = _CALL.format(address=address, port=_PORT)
     wait_until(lambda: "hello" in tenant.run(call)[1], "the server can be reached")
     rule = ("FORWARD", "-s", source, "-d", address, "-j", "DROP")
-    tenant.node.run(command("iptables"), "-I", *rule)
+    tenant.node.run(command("iptables"), "-w", "-I", *rule)
     yield address
-    tenant.node.run(command("iptables"), "-D", *rule)
+    tenant.node.run(command("iptables"), "-w", "-D", *rule)
 
 
 def test_a_network_policy_does_not_bind(tenant: Tenant, policy: str) -> None:

@@ -26,9 +26,9 @@ pytestmark = pytest.mark.node
 
 NAMESPACE: Final = "many-pods"
 PODS: Final = 50
-SECONDS: Final = 300.0
-CONTAINER_AGE: Final = 30
-IMAGE_AGE: Final = 40
+SECONDS: Final = 600.0
+CONTAINER_AGE: Final = 60
+IMAGE_AGE: Final = 80
 KEEPER: Final = (
     "--prune-interval=2s",
     f"--container-age={CONTAINER_AGE}s",
@@ -70,9 +70,9 @@ docker run --pull=never --name "$name" --network "$name" -v /data "localhost/$na
 @pytest.fixture(scope="module")
 def tidy(daemons: Daemons) -> Iterator[Daemons]:
     """Daemons whose keepers remove things soon."""
-    daemons.install(DAEMONSET, options={"keeper": KEEPER})
     pod = daemons.daemon_on(daemons.nodes[0].name)["metadata"]["name"]
     daemons.execute(pod, "sh", "-euc", EMPTY)
+    daemons.install(DAEMONSET, options={"keeper": KEEPER})
     yield daemons
     daemons.install(DAEMONSET)
 
@@ -123,12 +123,14 @@ def left(daemons: Daemons, pod: str) -> dict[str, set[str]]:
 
 def is_tidy(daemons: Daemons, pod: str) -> bool:
     """Whether there is no more than that of the others."""
-    return left(daemons, pod) == {
-        "containers": {"others"},
-        "volumes": {"others", "kept"},
-        "networks": {"bridge", "host", "none"},
-        "images": {"localhost/shell"},
-    }
+    with suppress(AssertionError):  # what is removed while it is listed is an error of docker's
+        return left(daemons, pod) == {
+            "containers": {"others"},
+            "volumes": {"others", "kept"},
+            "networks": {"bridge", "host", "none"},
+            "images": {"localhost/shell"},
+        }
+    return False
 
 
 def counted(listed: dict[str, set[str]]) -> str:

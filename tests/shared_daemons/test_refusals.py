@@ -235,10 +235,14 @@ def test_another_namespaces_secret(allowed: Daemons) -> None:
     pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "certs", "mountPath": "/certs"}]
     try:
         allowed.start(NEIGHBOUR, pod)
-        wait_until(lambda: "FailedMount" in events(allowed), "the kubelet tells", interval=0.5)
-        assert f'secret "{CLIENT_SECRET}" not found' in events(allowed)
-        status = allowed.api.must("GET", f"/api/v1/namespaces/{NEIGHBOUR}/pods/mounts")["status"]
-        (container,) = status["containerStatuses"]
+        told = f'secret "{CLIENT_SECRET}" not found'
+        wait_until(lambda: told in events(allowed), "the kubelet tells", interval=0.5)
+        path = f"/api/v1/namespaces/{NEIGHBOUR}/pods/mounts"
+        wait_until(
+            lambda: "containerStatuses" in allowed.api.must("GET", path)["status"],
+            "the kubelet says how its container is",
+        )
+        (container,) = allowed.api.must("GET", path)["status"]["containerStatuses"]
         assert container["state"]["waiting"]["reason"] == "ContainerCreating"
         assert not allowed.client_files(NEIGHBOUR)
     finally:

@@ -17,24 +17,28 @@ import pytest
 from tests.cluster.processes import wait_until
 from tests.installation.deployed import CERTS, SYSTEM
 from tests.shared_daemons.daemons import DAEMONSET, IMAGE, Daemons, client
-from tests.shared_daemons.loops import BUILDS_LOOP, NAMESPACE, RUNS_LOOP, Loop, watched
+from tests.shared_daemons.loops import BUILDS_LOOP, NAMESPACE, RUNS_LOOP, Loop, Watched, watched
 from tests.terminal import teller
 
 pytestmark = pytest.mark.node
 
 PORT: Final = 2376
 
-# What a client may be told while its daemon is down or goes down.
+# What a client may be told while its daemon is down or goes down. dockerd and its containerd end
+# together, so what one has lost may be the other.
 _DOWN: Final = re.compile(
     r"connection refused|connection reset by peer|broken pipe|\bEOF\b|Cannot connect to the Docker daemon"
     r"|no route to host|i/o timeout|daemon is shutting down|server closed idle connection"
     r"|[Ee]rror waiting for container|unable to upgrade"
-    r"|context canceled"
+    r"|context canceled|code = (Unavailable|Canceled)|client connection is closing"
+    r"|transport is closing|ttrpc: closed|containerd\.sock|database not open"
 )
 # What one is told that has come while it was down: no connection of its own was cut.
 _REFUSED: Final = re.compile(
-    r"^failed: (docker: Cannot connect to the Docker daemon|.*connect: connection refused)"
+    r"^failed: ((docker: )?Cannot connect to the Docker daemon|.*connect: connection refused)"
 )
+# However it is down, this is never why.
+_CERTIFICATES: Final = re.compile(r"x509|tls:|certificate")
 STAYS: Final = (
     IMAGE
     + """
@@ -43,13 +47,13 @@ docker run -d --pull=never --name stays localhost/shell:1 busybox sleep 100000
 """
 )
 
-# A CA of clients is published 40 s before it signs, and daemons wait for a quiet moment for 30 s of
-# that; for their own certificate they do so for 22 s.
+# A CA of clients is published 70 s before it signs, and daemons wait for a quiet moment for 45 s of
+# that; for their own certificate they do so for 30 s, or 17 s where its CA's end has cut it short.
 SHORT: Final = (
-    *("--docker-ca-lifetime=150s", "--server-lifetime=90s", "--client-lifetime=30s"),
-    *("--delivery=12s", "--daemon-restart-within=40s", "--propagation=3s"),
+    *("--docker-ca-lifetime=240s", "--server-lifetime=120s", "--client-lifetime=60s"),
+    *("--delivery=12s", "--daemon-restart-within=70s", "--propagation=3s"),
 )
-KEEPER: Final = ("--check-interval=1s", "--restart-within=30s")
+KEEPER: Final = ("--check-interval=1s", "--restart-within=45s")
 ROTATIONS: Final = 1
 
 
@@ -78,6 +82,15 @@ def stays(daemons: Daemons) -> Iterator[str]:
     yield node
     daemons.api.must("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/stays")
     ask(daemons, node, "rm --force stays")
+
+
+def unexpected(found: Watched, expected: re.Pattern[str] = _DOWN) -> list[str]:
+    """What clients were told that they should not have been."""
+    return [
+        line
+        for line in found.failures
+        if not expected.search(line) or _CERTIFICATES.search(line) is not None
+    ]
 
 
 def daemon(daemons: Daemons, node: str) -> str:
@@ -128,7 +141,7 @@ def test_restarted(
     teller(request)(f"dockerd of one node {what}: {found}")
     assert before.startswith("running ")
     assert before == state(daemons, stays)
-    assert [] == [line for line in found.failures if not _DOWN.search(line)]
+    assert [] == unexpected(found)
 
 
 def test_rolled(
@@ -140,7 +153,7 @@ def test_rolled(
     after = state(daemons, stays)
     teller(request)(f"DaemonSet rolled: a container that ran is {after}; {found}")
     assert after.startswith("exited ")
-    assert [] == [line for line in found.failures if not _DOWN.search(line)]
+    assert [] == unexpected(found)
 
 
 # ---- certificates ------------------------------------------------------------------------
@@ -230,7 +243,7 @@ def test_certificates_rotated(
     builds.wait_until_calm()
     certificates = Certificates(daemons)
     with watched([busy]) as of_busy, watched([quiet]) as of_quiet, watched([builds]) as of_builds:
-        wait_until(certificates.are_renewed, "all is renewed", seconds=300, interval=1)
+        wait_until(certificates.are_renewed, "all is renewed", seconds=600, interval=2)
     wanted = urgency(daemons)
     teller(request)(
         f"certificates renewed, {certificates.renewals()}\n"
@@ -239,9 +252,9 @@ def test_certificates_rotated(
     )
     assert before.startswith("running ")
     assert before == state(daemons, stays)
-    assert [] == [line for line in of_busy.failures if not _DOWN.search(line)]
-    assert [] == [line for line in of_quiet.failures if not _REFUSED.search(line)]
-    assert [] == [line for line in of_builds.failures if not _REFUSED.search(line)]
+    assert [] == unexpected(of_busy)
+    assert [] == unexpected(of_quiet, _REFUSED)
+    assert [] == unexpected(of_builds, _REFUSED)
 
 
 def urgency(daemons: Daemons) -> dict[str, Counter[str]]:

@@ -58,8 +58,9 @@ def test_ending() -> None:
 
 def test_certificate() -> None:
     """OpenSSL takes it as a client's by the CA of clients, and not as a server's; it names whose it is."""
-    assert "" == complaint(PAIR.certificate, CLIENT.certificate, "-purpose", "sslclient")
-    assert "unsuitable" in complaint(PAIR.certificate, CLIENT.certificate)
+    then = ("-attime", str(int(NOW.timestamp())))
+    assert "" == complaint(PAIR.certificate, CLIENT.certificate, "-purpose", "sslclient", *then)
+    assert "unsuitable" in complaint(PAIR.certificate, CLIENT.certificate, *then)
     parsed = x509.load_pem_x509_certificate(PAIR.certificate)
     assert "CN=namespace:tenant" == parsed.subject.rfc4514_string()
     assert NOW + timedelta(hours=24) == parsed.not_valid_after_utc
