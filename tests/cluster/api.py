@@ -166,6 +166,23 @@ class Api:
             self.create_service_account(name, "default")
         return answer
 
+    def may(self, account: str, verb: str, path: str) -> bool:
+        """Whether RBAC, as the API server knows it by now, lets a ServiceAccount do something.
+
+        `account` is <namespace>/<name>, `path` [<group>/]<resource>/<name>, with the account's
+        namespace where there is no group.
+        """
+        namespace, _, name = account.partition("/")
+        *group, resource, which = path.split("/")
+        attributes = {"verb": verb, "resource": resource, "name": which}
+        attributes |= {"group": group[0]} if group else {"namespace": namespace}
+        spec = {
+            "user": f"system:serviceaccount:{namespace}:{name}",
+            "resourceAttributes": attributes,
+        }
+        review = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        return bool(self.must("POST", review, {"spec": spec})["status"]["allowed"])
+
     def create_service_account(self, namespace: str, name: str) -> None:
         """Make it, unless it is there: the ServiceAccount plugin refuses Pods of one that is not."""
         whole = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}

@@ -24,6 +24,7 @@ from certs.policy import Policy
 from tests.certs.openssl import is_verified
 from tests.cluster.api import JSON_PATCH, MERGE_PATCH, Api, Cluster, Object
 from tests.cluster.installation import BASE, REGISTRATION, SERVICE_NAME
+from tests.cluster.processes import PATIENCE, wait_until
 from tests.terminal import teller
 
 pytestmark = pytest.mark.cluster
@@ -31,6 +32,8 @@ pytestmark = pytest.mark.cluster
 RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
 Tell = Callable[[str], None]
 HEAL_SECONDS: Final = 5.0
+# Its webhooks, to Api.may().
+ENTRIES: Final = "admissionregistration.k8s.io/mutatingwebhookconfigurations/{}"
 _numbers = count()
 
 
@@ -75,12 +78,17 @@ class Site:
 
     def history(self, path: str, name: str, since: str) -> list[Object]:
         """Every version of an object after the resourceVersion `since`: none gets lost."""
-        query = f"watch=true&resourceVersion={since}&timeoutSeconds=5"
-        answer = self.api.get(f"{path}?{query}&fieldSelector=metadata.name%3D{name}")
-        # Several lines of JSON come as they are, one comes decoded.
-        text = answer.body.get("message")
-        events = [answer.body] if text is None else map(json.loads, text.splitlines())
-        return [event["object"] for event in events]
+        now = self.api.must("GET", f"{path}/{name}")["metadata"]["resourceVersion"]
+        for seconds in (1, 5, 25):  # a watch of a busy API server may end before the last
+            query = f"watch=true&resourceVersion={since}&timeoutSeconds={seconds}"
+            answer = self.api.get(f"{path}?{query}&fieldSelector=metadata.name%3D{name}")
+            # Several lines of JSON come as they are, one comes decoded.
+            text = answer.body.get("message")
+            events = [answer.body] if text is None else map(json.loads, text.splitlines())
+            versions = [event["object"] for event in events if event]
+            if now in [version["metadata"]["resourceVersion"] for version in versions]:
+                return versions
+        raise AssertionError(f"no watch of {path}/{name} brings it as it is")
 
     def is_right(self) -> bool:
         """Whether the served certificate is whole, and every caBundle verifies it."""
@@ -197,6 +205,13 @@ def grant(site: Site) -> None:
         namespace = document["metadata"].get("namespace")
         inside = f"/namespaces/{namespace}" if namespace else ""
         site.api.must("POST", f"{RBAC}{inside}/{document['kind'].lower()}s", document)
+    for verb, path in (("get", "secrets/dinp-ca"), ("create", "secrets/any"), ("patch", ENTRIES)):
+        wait_until(lambda verb=verb, path=path: may(site, verb, path), f"{verb} {path} is granted")  # type: ignore[misc]  # a default value has no type
+
+
+def may(site: Site, verb: str, path: str) -> bool:
+    """Whether its ServiceAccount may, as the API server knows it by now."""
+    return site.api.may(f"{site.namespace}/dinp-certs", verb, path.format(site.configuration))
 
 
 @asynccontextmanager
@@ -282,7 +297,7 @@ async def _start_together(site: Site) -> float:
     """Start two replicas, and look at every version of every object; return the seconds."""
     before = site.api.must("GET", site.configuration_path)["metadata"]["resourceVersion"]
     async with running(site, replicas=2):
-        took = await within(30, site.is_right, "right")
+        took = await within(PATIENCE, site.is_right, "right")
         await asyncio.sleep(0.5)
     (authority,) = site.history(site.secret_path(), "dinp-ca", before)
     (_leaf,) = site.history(site.secret_path(), "dinp-tls", before)
@@ -357,7 +372,7 @@ DAMAGE: dict[str, Callable[[Site], None]] = {
 async def test_healing(site: Site, case: str, tell: Tell) -> None:
     """Whatever somebody else damages is right again within 5 s, with few writes."""
     async with running(site, replicas=2):
-        await within(30, site.is_right, "right at first")
+        await within(PATIENCE, site.is_right, "right at first")
         await asyncio.sleep(0.5)
         DAMAGE[case](site)
         took = await within(HEAL_SECONDS + 5, site.is_right, case)
@@ -389,7 +404,7 @@ async def test_lost_ca(site: Site, case: str, tell: Tell) -> None:
     quick, told = timedelta(seconds=2), list[str]()
     site = replace(site, policy=replace(site.policy, propagation=quick, delivery=2 * quick))
     async with running(site, replicas=2):
-        await within(30, site.is_right, "right at first")
+        await within(PATIENCE, site.is_right, "right at first")
         old = site.bundles()[0]
         leaves: list[bytes] = []
 
@@ -414,17 +429,18 @@ async def test_lost_ca(site: Site, case: str, tell: Tell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "resource"),
+    ("verb", "resource", "asked"),
     [
-        ("create", "secrets/dinp-ca"),
-        ("get", "secrets/dinp-tls"),
-        ("patch", "mutatingwebhookconfigurations"),
+        ("create", "secrets/dinp-ca", "secrets/dinp-ca"),
+        ("get", "secrets/dinp-tls", "secrets/dinp-tls"),
+        ("patch", "mutatingwebhookconfigurations", ENTRIES),
     ],
 )
-async def test_missing_permission(site: Site, verb: str, resource: str, tell: Tell) -> None:
+async def test_missing_permission(
+    site: Site, verb: str, resource: str, asked: str, tell: Tell
+) -> None:
     """The error is one line that names the verb and the resource."""
-    kind, _, _ = resource.partition("/")
-    inside = kind == "secrets"
+    inside = resource.startswith("secrets/")
     path = (
         f"{RBAC}/namespaces/{site.namespace}/roles/dinp-certs"
         if inside
@@ -434,6 +450,7 @@ async def test_missing_permission(site: Site, verb: str, resource: str, tell: Te
     for rule in role["rules"]:
         rule["verbs"] = [known for known in rule["verbs"] if known != verb] or ["none"]
     site.api.must("PUT", path, role)
+    wait_until(lambda: not may(site, verb, asked), "the API server knows")
     async with connected(site) as made:
         with pytest.raises(StoreError) as caught:
             await rotation.Rotation(made, site.policy).run_pass()
@@ -448,11 +465,12 @@ async def test_permission_comes_later(site: Site, lines: list[Any]) -> None:
     path = f"{RBAC}/namespaces/{site.namespace}/roles/dinp-certs"
     role = site.api.must("GET", path)
     site.api.must("PUT", path, role | {"rules": []})
+    wait_until(lambda: not may(site, "get", "secrets/dinp-tls"), "the API server knows")
     async with running(site):
-        await within(30, lambda: bool(_warnings(lines)), "a warning")
+        await within(PATIENCE, lambda: bool(_warnings(lines)), "a warning")
         given = site.api.must("GET", path)
         site.api.must("PUT", path, given | {"rules": role["rules"]})
-        await within(60, site.is_right, "right in the end")
+        await within(PATIENCE, site.is_right, "right in the end")
         await asyncio.sleep(0.5)
     assert "not allowed to get secrets/dinp-tls" in _warnings(lines)[0]["error"]
     assert "certificates checked again" in [line["event"] for line in lines]
@@ -491,7 +509,7 @@ async def test_no_api_server(site: Site, tmp_path: Path, lines: list[Any]) -> No
     nowhere = tmp_path / "nowhere"
     nowhere.write_text(json.dumps(known), encoding="utf-8")
     async with running(replace(site, kubeconfig=nowhere)):
-        await within(30, lambda: len(_warnings(lines)) >= 3, "three tries")
+        await within(PATIENCE, lambda: len(_warnings(lines)) >= 3, "three tries")
     assert "cannot get secrets/dinp-tls" in _warnings(lines)[0]["error"]
     delays = [line["retry_s"] for line in _warnings(lines)]
     assert delays[0] < delays[2]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.cluster
 NAMESPACE: Final = "certs-load"
 ROTATIONS: Final = 3
 CREATES_PER_SECOND: Final = 20
-# The kubelet of this test takes up to 2 s, dinp serve looks every 5 s.
+# The kubelet of this test takes up to half a second, dinp serve looks every 5 s.
 LIFETIMES: Final = {
     "CA_LIFETIME": "1m",
     "LEAF_LIFETIME": "45s",
@@ -46,13 +47,14 @@ class Load:
     handshakes: int = 0
     failures: list[str] = field(default_factory=list)
     authorities: list[bytes] = field(default_factory=list)
+    creates_at: list[int] = field(default_factory=list)  # how many there were when each came
     leaves: list[bytes] = field(default_factory=list)
 
 
 def test_rotations_drop_nothing(
     cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Three CAs of a minute, certs restarted five times, 20 creates a second: none fails."""
+    """Three CAs of a minute, certs restarted five times, creates all the while: none fails."""
     load = Load()
     with closing(Api(cluster)) as api, ExitStack() as stack:
         site = make_site(api, cluster, NAMESPACE, tmp_path)
@@ -63,7 +65,7 @@ def test_rotations_drop_nothing(
             replica.start()
         mounted = tmp_path / "mounted"
         wait_until(lambda: _deliver(site, mounted, load), "the first certificate")
-        stack.enter_context(_every(2, lambda: _deliver(site, mounted, load), load))
+        stack.enter_context(_every(0.5, lambda: _deliver(site, mounted, load), load))
         stack.enter_context(_served(address, mounted))
         wait_until(lambda: is_injected(_create(api)), "the webhook is called")
         began = time.monotonic()
@@ -77,7 +79,8 @@ def test_rotations_drop_nothing(
         f"failures: {len(load.failures)}"
     )
     assert [] == load.failures
-    assert load.creates > took * CREATES_PER_SECOND / 2
+    # How many fit in is the machine's; each CA has met some hundred on a small one.
+    assert all(after - before > 50 for before, after in pairwise(load.creates_at))
 
 
 class Certs:
@@ -204,6 +207,7 @@ def _watch_rotations(site: Site, replicas: list[Certs], load: Load) -> None:
         signing = site.secret("dinp-ca")["ca.crt"]
         if signing not in load.authorities:
             load.authorities.append(signing)
+            load.creates_at.append(load.creates)
         elapsed = time.monotonic() - began
         assert elapsed < 70 * (ROTATIONS + 1), "the rotations do not come"
         if restarts and elapsed > restarts[0]:

@@ -55,7 +55,8 @@ def test_an_api_server_that_ends_is_reported(tmp_path: Path) -> None:
     """What it said last is in the error, and the etcd that was started is gone."""
     pid = tmp_path / "pid"
     etcd = program(tmp_path / "etcd", f"echo $$ > {pid}; exec sleep 600")
-    broken = program(tmp_path / "kube-apiserver", "echo no such flag; exit 1")
+    after = f"while [ ! -s {pid} ]; do sleep 0.01; done"
+    broken = program(tmp_path / "kube-apiserver", f"{after}; echo no such flag; exit 1")
     with (
         pytest.raises(StartError, match="kube-apiserver ended:\nno such flag"),
         control_plane(Assets(etcd, broken, broken), tmp_path),

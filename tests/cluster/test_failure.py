@@ -9,6 +9,7 @@ import pytest
 
 from tests.cluster.api import Api
 from tests.cluster.installation import RULE_NAMESPACES, Installation, is_injected, small_pod
+from tests.cluster.processes import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -21,7 +22,11 @@ def without_dinp(dinp: Installation, request: pytest.FixtureRequest) -> Iterator
     dinp.serve()
     broken = dinp.down() if request.param == "down" else dinp.wrong_ca()
     with broken:
-        yield dinp.api, "connection refused" if request.param == "down" else "x509"
+        cause = "connection refused" if request.param == "down" else "x509"
+        # The first may still go by a connection from before.
+        pod = small_pod("sidecar")
+        wait_until(lambda: cause in dinp.api.create_pod("annotated", pod).message, "it is away")
+        yield dinp.api, cause
     assert is_injected(dinp.api.create_pod("annotated", small_pod("sidecar")))
 
 

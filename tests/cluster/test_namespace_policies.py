@@ -10,6 +10,7 @@ import pytest
 
 from tests.cluster.api import MERGE_PATCH, Answer, Api
 from tests.cluster.installation import OLDER_NAMESPACES, Installation
+from tests.cluster.processes import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -29,6 +30,7 @@ TYPOS = [
     ("dinp.io/shared-daemon", "true"),
     ("dinp.io/shared-daemon", "Allowed"),
 ]
+_GRANT = "dinp.io/shared-daemon"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
@@ -51,7 +53,21 @@ def users(dinp: Installation) -> Iterator[Mapping[str, Api]]:
         binding = _named(f"{role}-{user}", roleRef=reference, subjects=[subject])
         dinp.api.must("POST", f"{RBAC}/clusterrolebindings", binding)
     with closing(dinp.user("labeller")) as labeller, closing(dinp.user("granter")) as granter:
-        yield {"labeller": labeller, "granter": granter, "admin": dinp.api}
+        known = {"labeller": labeller, "granter": granter, "admin": dinp.api}
+        wait_until(lambda: _are_granted(known), "the API server knows what they may")
+        yield known
+
+
+def _are_granted(users: Mapping[str, Api]) -> bool:
+    """Whether labels are both users' to give, and grants only one's."""
+    path = "/api/v1/namespaces/default?dryRun=All"
+
+    def patch(user: str, label: str) -> int:
+        body = {"metadata": {"labels": {label: "allowed"}}}
+        return users[user].request("PATCH", path, body, media_type=MERGE_PATCH).status
+
+    given = [patch("labeller", "team"), patch("granter", "team"), patch("granter", _GRANT)]
+    return [*given, patch("labeller", _GRANT)] == [200, 200, 200, 403]
 
 
 def _named(name: str, **fields: Any) -> dict[str, Any]:

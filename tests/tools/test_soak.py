@@ -126,7 +126,7 @@ def test_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.cluster
 def test_short_run() -> None:
     """One rotation and one replacement under load fail no create; a kill is only counted."""
-    command = [sys.executable, "-m", "tools.soak", "--rounds", "1"]
+    command = [sys.executable, "-m", "tools.soak", "--rounds", "1", "--rate", "15"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
     assert 0 == done.returncode, done.stdout + done.stderr
     assert "1 new serials seen at every replica, 1 by new CAs" in done.stdout

@@ -486,7 +486,7 @@ async def rest(reader: asyncio.StreamReader) -> int:
 
 async def test_answer_that_is_not_read(start_server: StartServer, ca: Authority) -> None:
     """A client that does not take its answer loses its connection, and the server goes on."""
-    server = await start_server(exchange=0.3)
+    server = await start_server(exchange=3)
     data = altered(uid="x" * (MAX_BODY - 2000))
     near = socket.socket()
     near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # else the kernel takes it all
@@ -560,7 +560,7 @@ async def test_client_that_leaves(start_server: StartServer, ca: Authority) -> N
 
 async def test_many_large_bodies(start_server: StartServer, ca: Authority) -> None:
     """Large bodies together are bounded: those too many are told to come back, small ones pass."""
-    server = await start_server()
+    server = await start_server(exchange=60)
     part = b"780000\r\n" + b" " * 0x780000 + b"\r\n"  # 7.5 MiB
     connections = [await raw(server, ca) for _ in range(9)]
     statuses = []
@@ -576,7 +576,7 @@ async def test_many_large_bodies(start_server: StartServer, ca: Authority) -> No
     for _, writer in connections:
         writer.transport.abort()
 
-    assert statuses == [503] * len(statuses)
+    assert set(statuses) == {503}
     async with asyncio.timeout(20):
         await server._reviews.idle.wait()
     assert server._reviews._buffered == 0

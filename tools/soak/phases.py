@@ -20,7 +20,7 @@ from tools.soak.replicas import Replica, Replicas
 Say = Callable[[str], None]
 
 _CALM_SECONDS: Final = 1.0  # of creates before and after
-_RELOAD_SECONDS: Final = 20.0  # four polls of dinp's
+_RELOAD_SECONDS: Final = 60.0  # far more than four polls of dinp's
 # Until an endpoint is taken away: the kubelet's SIGTERM and the endpoint controller start from
 # the same deletion, and the controller batches; after a crash the kubelet has to see it first.
 _WITHDRAWN_AFTER: Final = (0.5, 1.0)

@@ -23,7 +23,7 @@ from tools.soak.certificates import Issued, Volume
 
 PORT: Final = 8443  # the defaults of `dinp serve`
 _HEALTH_PORT: Final = 8081
-_END_SECONDS: Final = 30.0
+_END_SECONDS: Final = 90.0
 _READY: Final = {"ready": True, "serving": True, "terminating": False}
 _TERMINATING: Final = {"ready": False, "serving": True, "terminating": True}
 _NOT_READY: Final = {"ready": False, "serving": False, "terminating": False}
