@@ -26,15 +26,24 @@ EAT: Final = "dd if=/dev/zero of=/dev/null bs=1G count=1"
 def keeper(pod: Sandbox) -> int:
     """A container that only waits, with limits; its process on the node."""
     pod.docker(MAKE_IMAGE)
-    return process_of(pod, "keeper")
+    return sleeper(pod)
 
 
-def process_of(pod: Sandbox, container: str) -> int:
-    """Its process on the node: the one in the Pod that sleeps for so long."""
-    inside = pod.docker(f"docker inspect --format '{{{{.Id}}}}' {container}").strip()
-    found = pod.guest.run(f"cat /sys/fs/cgroup{pod.daemon_cgroup}/docker/{inside}/cgroup.procs")
-    (process,) = found.split()
-    return int(process)
+def sleeper(pod: Sandbox) -> int:
+    """The process, on the node, of the one container that sleeps."""
+    script = "for pid in {}; do tr '\\0' ' ' </proc/$pid/cmdline; echo; done"
+
+    def found() -> list[int]:
+        pids = pod.pids("sleep")
+        code, said = pod.guest.attempt(script.format(" ".join(map(str, pids))))
+        lines = said.splitlines() if code == 0 else []
+        return [pid for pid, line in zip(pids, lines, strict=False) if line == "sleep 10000 "]
+
+    # dind.sh sleeps, too, for a second; and a process that is about to run another program has its
+    # parent's name until then.
+    wait_until(lambda: len(found()) == 1, "one container sleeps")
+    (process,) = found()
+    return process
 
 
 def cgroup_of(pod: Sandbox, process: int) -> str:
@@ -89,11 +98,15 @@ def test_limit_of_a_container(pod: Sandbox) -> None:
             exit $code'
         docker exec limited sh -c '>/listens'
     """)
-    form = "--format '{{.State.OOMKilled}}'"
-    wait_until(lambda: "true" in pod.docker(f"docker inspect {form} limited"), "Docker is told")
+    events = "--filter container=limited --filter event=oom"
+    wait_until(
+        lambda: "oom" in pod.docker(f"docker events --since 0 --until $(date +%s) {events}"),
+        "Docker is told",
+    )
     pod.docker("docker exec limited sh -c '>/told'")
     assert pod.docker("docker wait limited").strip() == "137"
-    assert pod.docker(f"docker inspect {form} limited").strip() == "true"
+    killed = pod.docker("docker inspect --format '{{.State.OOMKilled}}' limited")
+    assert killed.strip() == "true"
 
 
 def test_memory_counts_in_the_pod(pod: Sandbox) -> None:
@@ -126,11 +139,10 @@ def test_greedy_build(pod: Sandbox, keeper: int, buildkit: int, of_daemon: bool)
     assert code != 0
     assert re.search("code: 137|cannot allocate memory", said), said
     assert pod.kills() == kills + 1
-    # A process that is about to run another program has its parent's name until then.
     wait_until(
         lambda: {program: pod.pids(program) for program in before} == before, "all others are there"
     )
-    assert keeper == process_of(pod, "keeper")
+    assert keeper == sleeper(pod)
     assert pod.probe()
 
 
@@ -150,7 +162,7 @@ def test_killed_daemon(pod: Sandbox) -> None:
     pod.wait_until_ready()
     pod.docker("docker rm -f keeper")
     pod.docker(f"{RUN} -d -m 64m --name again {SHELL} sleep 10000")
-    cgroup = cgroup_of(pod, process_of(pod, "again"))
+    cgroup = cgroup_of(pod, sleeper(pod))
     assert cgroup.startswith(f"{pod.daemon_cgroup}/docker/")
     assert pod.guest.run(f"cat /sys/fs/cgroup{cgroup}/memory.max").strip() == str(64 * MIB)
 
@@ -166,7 +178,7 @@ def test_end_and_restart(pod: Sandbox) -> None:
     pod.start()
     pod.wait_until_ready()
     pod.docker(f"{RUN} -d -m 64m --name third {SHELL} sleep 10000")
-    assert cgroup_of(pod, process_of(pod, "third")).startswith(f"{pod.daemon_cgroup}/docker/")
+    assert cgroup_of(pod, sleeper(pod)).startswith(f"{pod.daemon_cgroup}/docker/")
     pod.signal("KILL")
     assert pod.wait_for_end() == 137
     wait_until(lambda: pod.cgroups() == [], "no cgroup is left")
