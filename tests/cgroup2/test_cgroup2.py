@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from tests.cgroup2.sandbox import Sandbox
-from tests.cluster.processes import wait_until
+from tests.cluster.processes import wait_for_one, wait_until
 
 pytestmark = pytest.mark.node
 
@@ -41,9 +41,7 @@ def sleeper(pod: Sandbox) -> int:
 
     # dind.sh sleeps, too, for a second; and a process that is about to run another program has its
     # parent's name until then.
-    wait_until(lambda: len(found()) == 1, "one container sleeps")
-    (process,) = found()
-    return process
+    return wait_for_one(found, "one container sleeps")
 
 
 def cgroup_of(pod: Sandbox, process: int) -> str:

@@ -166,22 +166,18 @@ class Api:
             self.create_service_account(name, "default")
         return answer
 
-    def may(self, account: str, verb: str, path: str) -> bool:
+    def may(self, namespace: str, account: str, /, **attributes: str) -> bool:
         """Whether RBAC, as the API server knows it by now, lets a ServiceAccount do something.
 
-        `account` is <namespace>/<name>, `path` [<group>/]<resource>/<name>, with the account's
-        namespace where there is no group.
+        `attributes` are those of a SubjectAccessReview: verb, resource, name, namespace, group.
         """
-        namespace, _, name = account.partition("/")
-        *group, resource, which = path.split("/")
-        attributes = {"verb": verb, "resource": resource, "name": which}
-        attributes |= {"group": group[0]} if group else {"namespace": namespace}
         spec = {
-            "user": f"system:serviceaccount:{namespace}:{name}",
+            "user": f"system:serviceaccount:{namespace}:{account}",
+            "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"],
             "resourceAttributes": attributes,
         }
-        review = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-        return bool(self.must("POST", review, {"spec": spec})["status"]["allowed"])
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        return bool(self.must("POST", path, {"spec": spec})["status"]["allowed"])
 
     def create_service_account(self, namespace: str, name: str) -> None:
         """Make it, unless it is there: the ServiceAccount plugin refuses Pods of one that is not."""

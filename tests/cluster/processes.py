@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from tools.processes import with_parent
 
 PATIENCE: Final = 240.0
 """Seconds: much at once is slow on a busy machine. What is to come comes much sooner."""
+
+Found = TypeVar("Found")
 
 
 class StartError(Exception):
@@ -60,6 +62,25 @@ def wait_until(
         if time.monotonic() > deadline:
             raise StartError(f"not within {seconds:g} s: {what}")
         time.sleep(interval)
+
+
+def wait_for_one(
+    look: Callable[[], Sequence[Found]], what: str, *, interval: float = 0.05
+) -> Found:
+    """Look again until there is exactly one, and return it.
+
+    Raises:
+        StartError: there is not, after PATIENCE.
+    """
+    found: Sequence[Found] = ()
+
+    def is_one() -> bool:
+        nonlocal found
+        found = look()
+        return len(found) == 1
+
+    wait_until(is_one, what, interval=interval)
+    return found[0]
 
 
 def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:

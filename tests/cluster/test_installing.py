@@ -274,8 +274,7 @@ def test_removed_nothing_is_left(empty: Api, tmp_path: Path, whole: Path, tell: 
     for namespace in NAMESPACES:
         assert left["namespaces", "", namespace]["status"]["phase"] == "Terminating"
     finish_namespaces(empty)
-    left = everything(empty)
-    assert set() == {name for name in left.keys() - before if name[0] not in OF_EVENTS}
+    assert set() == everything(empty).keys() - before
     tell(f"{len(installed)} objects after the installation, 0 after the removal")
 
 

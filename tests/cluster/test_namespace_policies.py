@@ -11,6 +11,7 @@ import pytest
 from tests.cluster.api import MERGE_PATCH, Answer, Api
 from tests.cluster.installation import OLDER_NAMESPACES, Installation
 from tests.cluster.processes import wait_until
+from webhook import rules
 
 pytestmark = pytest.mark.cluster
 
@@ -30,7 +31,6 @@ TYPOS = [
     ("dinp.io/shared-daemon", "true"),
     ("dinp.io/shared-daemon", "Allowed"),
 ]
-_GRANT = "dinp.io/shared-daemon"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
@@ -66,8 +66,12 @@ def _are_granted(users: Mapping[str, Api]) -> bool:
         body = {"metadata": {"labels": {label: "allowed"}}}
         return users[user].request("PATCH", path, body, media_type=MERGE_PATCH).status
 
-    given = [patch("labeller", "team"), patch("granter", "team"), patch("granter", _GRANT)]
-    return [*given, patch("labeller", _GRANT)] == [200, 200, 200, 403]
+    given = [
+        patch("labeller", "team"),
+        patch("granter", "team"),
+        patch("granter", rules.SHARED_DAEMON),
+    ]
+    return [*given, patch("labeller", rules.SHARED_DAEMON)] == [200, 200, 200, 403]
 
 
 def _named(name: str, **fields: Any) -> dict[str, Any]:

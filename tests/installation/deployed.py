@@ -98,6 +98,14 @@ class Deployed:
         """Wait until a Deployment has as many Pods as it wants, and all of them new and Ready."""
         self.kubectl("rollout", "status", f"deployment/{name}", f"--namespace={namespace}")
 
+    def wait_for_ends(self, component: str) -> None:
+        """Wait for the ends of the Pods before a rollout: it is over while they still work."""
+        wait_until(
+            lambda: not any("deletionTimestamp" in it["metadata"] for it in self.pods(component)),
+            f"{component} has no Pod that is about to end",
+            interval=0.2,
+        )
+
     def wait_for_rollouts(self) -> None:
         """The same for both of dinp."""
         for name in (CERTS, WEBHOOK):

@@ -8,6 +8,7 @@ still uses them.
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import tempfile
 import time
@@ -104,10 +105,8 @@ def _remove_cgroups(name: str) -> None:
     left = [root / name for root in _roots() if (root / name).exists()]
     while left and time.monotonic() < deadline:
         for tree in left:
-            with suppress(OSError):  # one that ends while they are listed
-                inmost_first = sorted(tree.rglob("*/"), key=lambda path: -len(path.parts))
-                for cgroup in [*inmost_first, tree]:
-                    with suppress(OSError):
-                        cgroup.rmdir()
+            for cgroup, _, _ in os.walk(tree, topdown=False):
+                with suppress(OSError):
+                    Path(cgroup).rmdir()
         left = [tree for tree in left if tree.exists()]
         time.sleep(0.05 if left else 0)

@@ -71,10 +71,10 @@ def said_at_end(
     return said
 
 
-def wait_for_end(api: Api, namespace: str, name: str, *, seconds: float = PATIENCE) -> str:
+def wait_for_end(api: Api, namespace: str, name: str) -> str:
     """Wait until a Pod has ended; return its last phase, whatever that is by then."""
     path = f"/api/v1/namespaces/{namespace}/pods/{name}"
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while True:
         phase = str(api.must("GET", path)["status"].get("phase"))
         if phase in _ENDED or time.monotonic() > deadline:

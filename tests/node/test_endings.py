@@ -170,6 +170,8 @@ def test_the_exit_code_is_the_clients(node: NodeCluster) -> None:
     assert pod["status"]["phase"] == "Failed"
     assert _end(pod, "client")["exitCode"] == 7
     assert _end(pod, names.DIND)["exitCode"] == 0
+    name = pod["metadata"]["name"]
+    assert _KILLS not in pods.logs(node.cluster, NAMESPACE, name, names.DIND)
 
 
 def test_a_deployments_pod_stops_within_its_grace_period(node: NodeCluster) -> None:
@@ -194,6 +196,9 @@ def test_a_deployments_pod_stops_within_its_grace_period(node: NodeCluster) -> N
     assert datetime.fromisoformat(daemon["finishedAt"]) <= last
     assert daemon["exitCode"] == 0
     assert _end(pod, "client")["exitCode"] == 0
+    log = pods.logs(node.cluster, NAMESPACE, name, names.DIND)
+    assert "Processing signal 'terminated'" in log  # the kubelet still has it
+    assert _KILLS not in log
 
 
 def _pods_of(node: NodeCluster, label: str) -> list[dict[str, Any]]:

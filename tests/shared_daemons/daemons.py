@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 
 from tests.cluster.api import Api, Object
-from tests.cluster.processes import output, wait_until
+from tests.cluster.processes import output, wait_for_one, wait_until
 from tests.installation.deployed import CERTS, Deployed, is_ready
 from tests.node import pods
 from tests.node.cluster import BareCluster
@@ -67,8 +67,7 @@ class Daemons:
         folder = self.deployed.kustomization(arguments=arguments)
         self.deployed.kubectl("apply", "-k", str(folder))
         self.deployed.wait_for_rollout(CERTS)
-        # A rollout is over while the Pod before still ends, and may write a last certificate.
-        wait_until(lambda: len(self.deployed.pods("certs")) == 1, "the certs before has ended")
+        self.deployed.wait_for_ends("certs")  # it may write a last certificate
 
     def install(self, kind: str, *, wait: bool = True, **how: Any) -> None:
         """Apply the manifests of one kind, as kustomization() writes them."""
@@ -189,9 +188,7 @@ class Daemons:
             there = (pod for pod in self.daemons(kind) if pod["spec"].get("nodeName") == node)
             return [pod for pod in there if is_ready(pod)]
 
-        wait_until(lambda: len(ready()) == 1, f"{node} has one daemon that is Ready", interval=0.5)
-        (found,) = ready()
-        return found
+        return wait_for_one(ready, f"{node} has one daemon that is Ready", interval=0.5)
 
     def execute(self, pod: str, *command: str, container: str = "docker") -> str:
         """Run a command in a container of a daemon's Pod; it has to succeed."""
@@ -245,9 +242,7 @@ class Daemons:
             items: list[Object] = self.api.must("GET", path)["items"]
             return [pod for pod in items if "nodeName" in pod["spec"]]
 
-        wait_until(lambda: bool(scheduled()), f"{name} has a Pod on a node")
-        (found,) = scheduled()
-        return found
+        return wait_for_one(scheduled, f"{name} has a Pod on a node")
 
     def on_node(self, node: Namespace, *command: str) -> str:
         """Run a command in a node's namespaces; it has to succeed."""

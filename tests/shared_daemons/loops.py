@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.cluster.processes import wait_until
+from tests.cluster.processes import wait_for_one, wait_until
 from tests.shared_daemons.daemons import DAEMONSET, IMAGE, Daemons, client
 
 NAMESPACE: Final = "restarts"
@@ -52,7 +52,13 @@ class Loop:
     def said(self) -> list[str]:
         """How each has gone so far: OK, or FAILED and what the client was told."""
         where = (f"--namespace={NAMESPACE}", self.name, "--container=client")
-        log = self._daemons.deployed.kubectl("logs", *where).out
+        cluster = self._daemons.bare.cluster
+
+        def read() -> list[str]:
+            done = cluster.kubectl("logs", *where)
+            return [done.out] if done.code == 0 else []
+
+        log = wait_for_one(read, f"{self.name} has a log", interval=0.5)
         return [line for line in log.splitlines() if line == OK or line.startswith(FAILED)]
 
     def wait_until_calm(self) -> None:

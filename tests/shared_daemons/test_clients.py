@@ -141,8 +141,7 @@ def host_network(allowed: Daemons) -> Iterator[Daemons]:
     allowed.deployed.kubectl("apply", "-k", str(folder))
     allowed.install(DAEMONSET, base=OVERLAY)
     allowed.deployed.wait_for_rollouts()
-    # Those before serve for some more seconds.
-    wait_until(lambda: len(allowed.deployed.pods("webhook")) == 2, "only new replicas are there")
+    allowed.deployed.wait_for_ends("webhook")
     yield allowed
     allowed.remove(DAEMONSET)
     for node in allowed.nodes:
