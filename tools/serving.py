@@ -67,16 +67,18 @@ def serving(
     *arguments: str,
     environment: Mapping[str, str] | None = None,
     stop_seconds: float = _STOP_SECONDS,
+    within: Path | None = None,
 ) -> Iterator[Serving]:
     """Start it with a throw-away certificate for 127.0.0.1 and localhost; end it by SIGTERM.
 
     `arguments` are flags of `dinp serve`, `environment` the whole environment (default:
-    this one's). After `stop_seconds` it is killed.
+    this one's). After `stop_seconds` it is killed. Its folder is made in `within` (default: the
+    folder for temporary files), and is all that a SIGKILL of this process leaves.
 
     Raises:
         ServingError: it did not say within 30 s that it serves.
     """
-    with tempfile.TemporaryDirectory(prefix="dinp-serving-") as name:
+    with tempfile.TemporaryDirectory(prefix="dinp-serving-", dir=within) as name:
         directory = Path(name)
         write_certificate(directory)
         process = _start(directory, arguments, environment)

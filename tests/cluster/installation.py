@@ -108,6 +108,7 @@ class Installation:
                 *("--bind-address", self._address, "--secure-port", "443"),
                 *("--tls-cert-file", str(certificate), "--tls-private-key-file", str(key)),
                 *("--config", str(file)),
+                within=self._directory,
             )
         )
         self._config = config

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def test_tests(tmp_path: Path, word: str, code: int) -> None:
     """A run of the tests cleans up after those that fail, and after ^C, too."""
     file = tmp_path / "test_of_a_test.py"
     file.write_text(_FAILING + "\n", encoding="utf-8")
-    before = _rules()
+    before = _machine()
     options = ["-p", "no:cacheprovider", f"--rootdir={_ROOT}", "-m", "node"]
     pytest_run = [sys.executable, "-m", "pytest", *options, f"{file}::test_{word}"]
     done = subprocess.run(  # noqa: S603 - our own command
@@ -102,13 +103,13 @@ def test_tests(tmp_path: Path, word: str, code: int) -> None:
     found = _INTRODUCTION.search(done.stdout + done.stderr)
     assert found is not None, done.stdout
     _wait_until_nothing_is_left(lambda: _left_by_name(Path(found[1])))
-    assert _rules() == before
+    assert _machine() == before
 
 
 @contextmanager
 def _busy_cluster() -> Iterator[Run]:
     """`make cluster` with a busy Pod."""
-    before = _rules()
+    before = _machine()
     process = subprocess.Popen(
         [sys.executable, "-m", "tools.cluster"],
         cwd=_ROOT,
@@ -118,7 +119,7 @@ def _busy_cluster() -> Iterator[Run]:
     )
     try:
         yield _make_busy(process)
-        assert _rules() == before
+        assert _machine() == before
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -218,9 +219,9 @@ def _addresses() -> list[str]:
     return output([command("ip"), "-oneline", "address"]).splitlines()
 
 
-def _rules() -> list[str]:
-    """The machine's own rules for packets, without their counters and times."""
-    lines = []
+def _machine() -> list[str]:
+    """Its rules for packets, without their counters and times, and dinp's temporary files."""
+    lines = [str(path) for path in sorted(Path(tempfile.gettempdir()).glob("dinp-*"))]
     for kind in ("nft", "legacy"):
         saved = output([command(f"iptables-{kind}-save")]).splitlines()
         lines += [re.sub(r"\[.*\]", "", line) for line in saved if not line.startswith("#")]

@@ -22,9 +22,9 @@ from tools.certificates import DAY, write_secret, write_server_pair
 
 ROOT = Path(__file__).parents[2]
 CHILD = """
-import time
+import pathlib, time
 from tools.serving import serving
-with serving() as server:
+with serving(within=pathlib.Path({!r})) as server:
     print(server.process.pid, flush=True)
     time.sleep(600)
 """
@@ -47,11 +47,14 @@ def is_running(pid: int) -> bool:
     return text.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
-def test_a_killed_run_leaves_no_server() -> None:
+def test_a_killed_run_leaves_no_server(tmp_path: Path) -> None:
     """Where pytest is SIGKILLed no `finally` runs, and its `dinp serve` ends all the same."""
     assert processes.with_parent([]), "needs setpriv of util-linux: apt-get install util-linux"
     with subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-c", CHILD], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD.format(str(tmp_path))],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as run:
         assert run.stdout is not None
         pid = int(run.stdout.readline())
