@@ -60,11 +60,15 @@ class Cluster:
     ) -> Kubectl:
         """Run kubectl, with `given` on its standard input."""
         text = given if given is None or isinstance(given, str) else json.dumps(given)
-        command = [str(self.kubectl_program), f"--kubeconfig={self.kubeconfig}", *arguments]
+        command = self.kubectl_command(*arguments)
         done = subprocess.run(  # noqa: S603 - our own command
             command, input=text, capture_output=True, text=True, timeout=seconds, check=False
         )
         return Kubectl(done.returncode, done.stdout, done.stderr)
+
+    def kubectl_command(self, *arguments: str) -> list[str]:
+        """The command line of a kubectl that one runs oneself."""
+        return [str(self.kubectl_program), f"--kubeconfig={self.kubeconfig}", *arguments]
 
     def audit_events(self, audit_id: str) -> list[Object]:
         """The audit log's events of one request."""

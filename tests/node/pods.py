@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from tests.cluster.api import Api, Cluster
-from tests.cluster.processes import PATIENCE
+from tests.cluster.processes import PATIENCE, running, wait_until
 from tests.node.contents import CLIENT
 
 _ENDED: Final = ("Succeeded", "Failed")
@@ -86,6 +88,21 @@ def logs(cluster: Cluster, namespace: str, name: str, container: str) -> str:
     """What a container wrote, and where kubectl could not say: why."""
     done = cluster.kubectl("logs", f"--namespace={namespace}", name, f"--container={container}")
     return done.out + done.err
+
+
+@contextmanager
+def followed(
+    cluster: Cluster, namespace: str, name: str, *, container: str, file: Path
+) -> Iterator[None]:
+    """Have in `file` what a container writes until it ends, which the end of the `with` waits for.
+
+    For Pods that are deleted: with their containers the kubelet removes the logs.
+    """
+    where = (f"--namespace={namespace}", name, f"--container={container}")
+    with running(cluster.kubectl_command("logs", "--follow", *where), file) as kubectl:
+        wait_until(lambda: file.stat().st_size > 0, "the log is followed")
+        yield
+        kubectl.wait(PATIENCE)
 
 
 def describe(cluster: Cluster, namespace: str, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -174,7 +175,7 @@ def test_the_exit_code_is_the_clients(node: NodeCluster) -> None:
     assert _KILLS not in pods.logs(node.cluster, NAMESPACE, name, names.DIND)
 
 
-def test_a_deployments_pod_stops_within_its_grace_period(node: NodeCluster) -> None:
+def test_a_deployments_pod_stops_within_its_grace_period(node: NodeCluster, tmp_path: Path) -> None:
     """Deleted, it ends by TERM: client, daemon and what that runs; nobody has to be killed."""
     wait_until(
         lambda: any(_serves(node, pod) for pod in _pods_of(node, _SERVING)),
@@ -182,13 +183,14 @@ def test_a_deployments_pod_stops_within_its_grace_period(node: NodeCluster) -> N
         interval=0.5,
     )
     (pod,) = _pods_of(node, _SERVING)
-    name = pod["metadata"]["name"]
-    node.api.must("DELETE", f"{_DEPLOYMENTS}/endings-serving?propagationPolicy=Background")
-    wait_until(
-        lambda: _is_over(node.api.must("GET", _path(name))),
-        "the Pod has ended",
-        interval=0.5,
-    )
+    name, log = pod["metadata"]["name"], tmp_path / "log"
+    with pods.followed(node.cluster, NAMESPACE, name, container=names.DIND, file=log):
+        node.api.must("DELETE", f"{_DEPLOYMENTS}/endings-serving?propagationPolicy=Background")
+        wait_until(
+            lambda: _is_over(node.api.must("GET", _path(name))),
+            "the Pod has ended",
+            interval=0.5,
+        )
     pod = node.api.must("GET", _path(name))
     # What the API server writes there is the end of the grace period.
     last = datetime.fromisoformat(pod["metadata"]["deletionTimestamp"])
@@ -196,9 +198,9 @@ def test_a_deployments_pod_stops_within_its_grace_period(node: NodeCluster) -> N
     assert datetime.fromisoformat(daemon["finishedAt"]) <= last
     assert daemon["exitCode"] == 0
     assert _end(pod, "client")["exitCode"] == 0
-    log = pods.logs(node.cluster, NAMESPACE, name, names.DIND)
-    assert "Processing signal 'terminated'" in log  # the kubelet still has it
-    assert _KILLS not in log
+    said = log.read_text(encoding="utf-8")
+    assert "Processing signal 'terminated'" in said
+    assert _KILLS not in said
 
 
 def _pods_of(node: NodeCluster, label: str) -> list[dict[str, Any]]:
