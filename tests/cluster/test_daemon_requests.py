@@ -70,6 +70,7 @@ ONE: Final = Node("one", ("192.0.2.1",))
 TWO: Final = Node("two", ("192.0.2.2",))
 SIX: Final = Node("six", ("2001:db8::6",))
 BOTH: Final = Node("both", ("192.0.2.4", "2001:db8::4"))
+NOWHERE: Final = Node("", ONE.addresses)  # of a Pod that nobody has scheduled
 
 
 @dataclass(frozen=True)
@@ -352,6 +353,7 @@ ABUSES: Final = {
     "another ServiceAccount": (Sent(account="other"), Reason.REQUESTER),
     "another namespace": (Sent(namespace="elsewhere"), Reason.REQUESTER),
     "a token without a Pod": (Sent(bound=False), Reason.TOKEN),
+    "a token without a node": (Sent(NOWHERE), Reason.TOKEN),
     "usage of a client": (Sent(usages=("digital signature", "client auth")), Reason.USAGE),
     "usage of both": (Sent(usages=(*SERVER, "client auth")), Reason.USAGE),
     "a client by extension": (Sent(make=with_client_usage), Reason.REQUEST),
