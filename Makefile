@@ -13,10 +13,10 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORLD := $(subst $() ,$(comma),$(patsubst %,webhook/%.py,cli inject listening logs manifests metrics pod_templates serve server tls yamledit/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test apiserver e2e cluster cluster-down soak fuzz bench bench-start check corpus lock image clean
+.PHONY: help demo run unit test e2e e2e-all apiserver cluster cluster-down soak fuzz bench bench-start check corpus lock image clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## serve on a loopback port, send it the Pods of manifests/examples, print what becomes of them
 	@$(BIN)/python -m tools.demo
@@ -28,29 +28,43 @@ run: $(STAMP) ## serve with a throw-away certificate until ^C; flags of dinp ser
 	@exec $(BIN)/dinp serve --bind-address 127.0.0.1 --log-format console --shutdown-delay 0 \
 	  --tls-cert-file build/run/server.pem --tls-private-key-file build/run/server.key $(ARGS)
 
-# With ARGS a run is usually partial, so its coverage would say nothing.
+# Without ARGS: the suites of tests/suites.toml, side by side. With ARGS, as in ARGS="-k word": pytest
+# alone in one process, with these flags and no coverage.
+SUITES := $(BIN)/python -m tools.suites
 ifeq ($(strip $(ARGS)),)
-test: $(STAMP) ## all tests but those of a node, and their coverage; with ARGS="-k word" pytest alone, with these flags
+unit: $(STAMP) ## the tests that need no root, no API server and no node: a minute
+	@$(SUITES) unit
+
+test: $(STAMP) ## all tests but those of a node, and their coverage: root; with ARGS="-k word" a part of them
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	@$(SUITES) test --coverage
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --show-missing --fail-under=97
 	$(BIN)/coverage report --skip-covered --show-missing --fail-under=100 --include='webhook/*.py' --omit='$(WORLD)'
+
+e2e: $(STAMP) ## Pods on real nodes, root: what every change needs; the first build takes half an hour
+	@$(SUITES) e2e
+
+e2e-all: $(STAMP) ## the same and the long tail: soaks, versions, every row of the corpus
+	@$(SUITES) e2e-all
 else
+unit: $(STAMP)
+	$(BIN)/python -m pytest -m 'not cluster and not node' $(ARGS)
+
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
+
+e2e e2e-all: $(STAMP)
+	$(BIN)/python -m pytest -m node tests $(ARGS)
 endif
 
 apiserver: $(STAMP) ## run a real API server with dinp registered, to try it by hand, until ^C
 	@exec $(BIN)/python -m tools.apiserver
 
-e2e: $(STAMP) ## Pods on a real node, root: the first build takes half an hour, later a minute
-	$(BIN)/python -m pytest -m node tests $(ARGS)
-
 cluster: $(STAMP) ## run a real cluster of one node with dinp in it, to try it by hand, until ^C
 	@exec $(BIN)/python -m tools.cluster
 
-cluster-down: $(STAMP) ## end it from another terminal, and remove what a killed one has left
+cluster-down: $(STAMP) ## end that of this checkout from another terminal, and remove what a killed one has left
 	@$(BIN)/python -m tools.cluster --down
 
 soak: $(STAMP) ## creates under load at a real API server while certificates rotate and servers are replaced

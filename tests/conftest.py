@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import settings
@@ -28,6 +28,9 @@ from webhook.tls import Files, ServingCertificate
 
 DAY = timedelta(days=1)
 
+# Every test that pytest has found, also those that its -m leaves out.
+COLLECTED: Final = pytest.StashKey[list[pytest.Item]]()
+
 # The same examples everywhere, and no deadlines: on a busy machine any example may take long.
 settings.load_profile("ci")
 
@@ -35,6 +38,11 @@ settings.load_profile("ci")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`pytest --update-golden` rewrites the written files of the golden cases."""
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Remember it: tools/test_suites.py asks whether each test is in a suite."""
+    item.config.stash.setdefault(COLLECTED, []).append(item)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,7 +1,7 @@
 """`make cluster`: a real cluster of one node with dinp in it, to try it by hand, until ^C.
 
-It is the one of the tests, so tests/node says how it is made. With --down, end those that
-run in other terminals, and remove what a killed one has left.
+It is the one of the tests, so tests/node says how it is made. With --down, end those of this
+checkout that run in other terminals, and remove what a killed one has left.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ everything and leaves nothing.
 
 
 _PID: Final = "cluster.pid"
+_CHECKOUT: Final = "checkout"
+_ROOT: Final = Path(__file__).parents[1].resolve()
 
 
 def main() -> int:
@@ -51,6 +53,7 @@ def main() -> int:
     try:
         found = programs.find_or_build(_say)
         with run_directory() as directory:
+            (directory / _CHECKOUT).write_text(str(_ROOT), encoding="utf-8")
             (directory / _PID).write_text(str(os.getpid()), encoding="ascii")
             with node_cluster(found, directory, _say) as started:
                 print(_introduction(started), flush=True)
@@ -64,13 +67,18 @@ def main() -> int:
 
 
 def down() -> int:
-    """End every cluster of this kind; return the exit code."""
+    """End every cluster that was started from this checkout; return the exit code."""
     remove_leftovers()
     for file in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{_PID}"):
         with suppress(OSError, ValueError):
-            os.kill(int(file.read_text(encoding="ascii")), signal.SIGTERM)
-        wait_until(lambda folder=file.parent: not folder.exists(), f"{file.parent} is gone")  # type: ignore[misc]  # mypy infers no default argument
+            if (file.parent / _CHECKOUT).read_text(encoding="utf-8") == str(_ROOT):
+                os.kill(int(file.read_text(encoding="ascii")), signal.SIGTERM)
+                _wait_until_gone(file.parent)
     return 0
+
+
+def _wait_until_gone(folder: Path) -> None:
+    wait_until(lambda: not folder.exists(), f"{folder} is gone")
 
 
 def _introduction(started: NodeCluster) -> str:

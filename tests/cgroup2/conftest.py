@@ -17,11 +17,10 @@ from tests.cgroup2.sandbox import Sandbox
 from tests.cluster.assets import AssetsError
 from tests.node import contents, programs
 from tests.node.images import Image
-from tests.node.programs import Programs, command
+from tests.node.programs import Programs
 from tests.terminal import teller
 
-_LOGS: Final = Path(__file__).parents[2] / "build" / "cgroup2-logs"
-_QEMU: Final = "qemu-system-x86_64"
+_LOGS: Final = Path(__file__).parents[2] / "build" / "logs" / "cgroup2"
 _MEMORY: Final = 600 << 20
 # Name of the Pod: its image, and whether it has a cgroup namespace of its own. A privileged
 # container has not; in one that is not privileged, or of sysbox, the own cgroup is the root.
@@ -38,10 +37,10 @@ def sandboxes(request: pytest.FixtureRequest) -> Iterator[dict[str, Sandbox]]:
     built = programs.find_or_build(say)
     if platform.machine() != "x86_64":
         raise AssetsError("the tests on cgroup v2 boot this machine's programs: x86_64 alone")
-    if not Path(command(_QEMU)).is_absolute():
+    if kernel.missing_packages():
         raise AssetsError(
             "the tests on cgroup v2 take an emulator that is not here: apt-get install "
-            "--no-install-recommends qemu-system-x86"
+            f"--no-install-recommends {' '.join(kernel.missing_packages())}"
         )
     found = kernel.find_or_download(say)
     images = {

@@ -18,6 +18,7 @@ from tests.cluster.assets import AssetsError, Say
 from tests.cluster.processes import StartError, output
 from tests.node.programs import command
 
+EMULATOR: Final = "qemu-system-x86_64"
 _META_PACKAGE: Final = "linux-image-cloud-amd64"
 _KEPT: Final = Path(__file__).parents[2] / "build" / "assets"
 _PREFIX: Final = "linux-"
@@ -41,6 +42,11 @@ class Kernel:
         for path in sorted(self.folder.rglob("*")):
             if path.is_file() and path != self.image:
                 yield str(path.relative_to(self.folder)), path
+
+
+def missing_packages() -> list[str]:
+    """The packages of Debian 12 that are not here, and without which no kernel is emulated."""
+    return [] if Path(command(EMULATOR)).is_absolute() else ["qemu-system-x86"]
 
 
 def find_or_download(say: Say) -> Kernel:

@@ -87,6 +87,7 @@ def _dind(name: str) -> Image:
     image = with_shell(f"{_HUB}{name}")
     image.entrypoint = ("dockerd-entrypoint.sh",)
     image.environment = {"DOCKER_TLS_CERTDIR": "/certs"}
+    image.volumes = ("/var/lib/docker",)
     image.files["usr/local/bin/dockerd-entrypoint.sh"] = _ENTRYPOINT.read_text(encoding="utf-8")
     # flock is an applet of Alpine's busybox, and not of Debian's.
     for program in ("docker", "docker-init", "openssl", "flock"):

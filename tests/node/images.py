@@ -37,6 +37,7 @@ class Image:
     entrypoint: Sequence[str] = ()
     command: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    volumes: Sequence[str] = ()  # as VOLUME in a Dockerfile: not on the container's overlay
     files: dict[str, Path | str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
 
@@ -120,6 +121,7 @@ class Image:
                 "Cmd": list(self.command),
                 "Env": [f"{name}={value}" for name, value in environment.items()],
                 "WorkingDir": "/",
+                "Volumes": {path: {} for path in self.volumes},
             },
             "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from tests.node.leftovers import run_directory
 
 _BUILD: Final = Path(__file__).parents[2] / "build"
 _LAST_LINES: Final = 15
+SUITE: Final = "DINP_SUITE"  # a variable that tools/suites sets
 _LOGS: Final = pytest.StashKey[tuple[Path, Path]]()
 # Those of the control plane, of both nodes' components, and of dinp's own Pods.
 _PATTERNS: Final = (
@@ -27,8 +29,13 @@ _PATTERNS: Final = (
 
 @contextmanager
 def run_with_logs(config: pytest.Config, name: str) -> Iterator[Path]:
-    """A folder for the files of a run, whose logs are copied to build/<name> at its end."""
-    kept = _BUILD / name
+    """A folder for the files of a run, whose logs are copied at its end to build/logs.
+
+    There to <name>, or what the suite is called, and where suites or workers run side by side
+    to a folder for each.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    kept = _BUILD / "logs" / os.environ.get(SUITE, name) / worker
     with run_directory() as directory:
         config.stash[_LOGS] = (directory, kept)
         try:

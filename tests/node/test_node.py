@@ -50,6 +50,29 @@ def test_an_injected_pod_runs_containers(node: NodeCluster, image: str, version:
     assert f"Version:          {version}" in said.partition("Server:")[2]
 
 
+def test_a_daemon_of_the_pods_own_runs_containers(node: NodeCluster) -> None:
+    """A Pod that brings a daemon, and no volume for it, is left alone, and its daemon works."""
+    pod = pods.client_pod("own-daemon", BUILD_AND_RUN)
+    own = {
+        "name": "dind",
+        "image": DIND_29,
+        "restartPolicy": "Always",
+        "env": [{"name": "DOCKER_TLS_CERTDIR", "value": ""}],
+        "securityContext": {"privileged": True},
+        "startupProbe": {
+            "exec": {"command": ["docker", "version"]},
+            "periodSeconds": 1,
+            "timeoutSeconds": 5,
+            "failureThreshold": 300,
+        },
+    }
+    pod["spec"]["initContainers"] = [own]
+    pod["spec"]["containers"][0]["env"] = [{"name": "DOCKER_HOST", "value": "tcp://localhost:2375"}]
+    assert "it runs" in pods.run(node.cluster, node.api, "inject-sidecar", pod)
+    made = node.api.must("GET", "/api/v1/namespaces/inject-sidecar/pods/own-daemon")
+    assert ["dind"] == [container["name"] for container in made["spec"]["initContainers"]]
+
+
 def test_docker_py_runs_containers(node: NodeCluster) -> None:
     """The other client that everybody has finds the daemon by the environment alone."""
     script = "import docker; print(docker.from_env().version()['Version'])"

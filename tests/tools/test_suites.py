@@ -1,0 +1,129 @@
+"""The table of suites, and the runner that runs them side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+from _pytest.mark.expression import Expression
+
+from tests.cluster.processes import wait_until
+from tests.conftest import COLLECTED
+from tests.node import programs
+from tools.suites import needs, table
+from tools.suites.table import Suite
+
+ROOT: Final = Path(__file__).parents[2]
+SUITES: Final = table.read()
+WriteTable = Callable[..., Path]
+
+
+def test_each_test_is_in_one_suite(request: pytest.FixtureRequest) -> None:
+    """Whoever runs `make test` and `make e2e-all` has run every test, and none twice."""
+    suites = [suite for suite in SUITES if {"test", "e2e-all"} & set(suite.targets)]
+    items = request.config.stash[COLLECTED]
+    counts = {item.nodeid: sum(_has(suite, item) for suite in suites) for item in items}
+    assert {} == {name: count for name, count in counts.items() if count != 1}
+
+
+def _has(suite: Suite, item: pytest.Item) -> bool:
+    names = {mark.name for mark in item.iter_markers()}
+
+    def has(name: str, /, **_: object) -> bool:
+        return name in names
+
+    return Expression.compile(suite.marks).evaluate(has) and any(
+        item.nodeid.startswith(f"{path}/") for path in suite.paths
+    )
+
+
+def test_e2e_is_a_part_of_e2e_all() -> None:
+    """The long way leaves nothing of the short one out, and unit is the begin of test."""
+    targets = [set(suite.targets) for suite in SUITES]
+    assert all("e2e-all" in each for each in targets if "e2e" in each)
+    assert all("test" in each for each in targets if "unit" in each)
+
+
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thing that a suite lacks comes with the way to get it."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(programs, "missing_packages", lambda: ["iproute2", "runc"])
+    (suite,) = (suite for suite in SUITES if suite.name == "node")
+    expected = [
+        "root, for port 443 and namespaces: run it as root",
+        "Debian packages: apt-get install --no-install-recommends iproute2 runc",
+    ]
+    assert expected == needs.missing(suite)
+
+
+@pytest.fixture
+def write_table(tmp_path: Path) -> WriteTable:
+    """Write a table of suites of one file each: name -> what is in the file."""
+
+    def write(**texts: str) -> Path:
+        rows: list[str] = []
+        for name, text in texts.items():
+            file = tmp_path / f"test_{name}.py"
+            file.write_text(text, encoding="utf-8")
+            suite = {"name": name, "proves": "-", "targets": ["unit"], "marks": "not node"}
+            rows += ["[[suite]]", f"paths = [{json.dumps(str(file))}]"]
+            rows += [f"{key} = {json.dumps(value)}" for key, value in suite.items()]
+        whole = tmp_path / "suites.toml"
+        whole.write_text("\n".join(rows), encoding="utf-8")
+        return whole
+
+    return write
+
+
+def suites_of(file: Path) -> subprocess.Popen[str]:
+    """The runner, with this table."""
+    command = [sys.executable, "-m", "tools.suites", "unit", "--table", str(file)]
+    # A test of a test must not measure into our coverage, nor count as a part of our suite.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    return subprocess.Popen(  # noqa: S603 - our own command
+        command, cwd=ROOT, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_failures_are_shown_and_counted(write_table: WriteTable) -> None:
+    """A suite that fails is shown, does not keep the others from running, and is the exit code."""
+    bad = "def test_bad():\n    assert 'the reason' == ''\ndef test_good(): pass"
+    process = suites_of(write_table(of_bad=bad, of_good="def test_good(): pass", of_none=""))
+    said, _ = process.communicate(timeout=120)
+    assert 1 == process.returncode
+    assert "assert 'the reason' == ''" in said
+    assert "dinp: of_good: 1 passed, 0 failed" in said
+    assert "2 passed, 2 failed" == said.splitlines()[-1]  # no test at all is a failure, too
+
+
+def test_interrupted_suites_clean_up(write_table: WriteTable, tmp_path: Path) -> None:
+    """^C comes to every suite as ^C: its fixtures end what they have started."""
+    waits = """
+import pathlib, time, pytest
+@pytest.fixture
+def started():
+    here = pathlib.Path({name!r})
+    here.with_suffix(".started").touch()
+    yield
+    here.with_suffix(".ended").touch()
+def test_waits(started):
+    time.sleep(600)
+"""
+    names = ("one", "two")
+    process = suites_of(
+        write_table(**{name: waits.format(name=str(tmp_path / name)) for name in names})
+    )
+    wait_until(
+        lambda: all((tmp_path / f"{name}.started").exists() for name in names), "both have started"
+    )
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert 130 == process.returncode
+    assert all((tmp_path / f"{name}.ended").exists() for name in names)

@@ -1,0 +1,167 @@
+"""Suites as processes, side by side: each writes to a log of its own, and ends with its run."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree as ET
+
+from tests.node import logs
+from tools.processes import with_parent
+from tools.suites.table import Suite
+
+ROOT: Final = Path(__file__).parents[2]
+_LOGS: Final = ROOT / "build" / "suites"
+_TELL_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 0.2
+# A cluster that ends by ^C takes some 10 s; on a busy machine more.
+_END_SECONDS: Final = 120.0
+_PERCENT: Final = re.compile(r"\[ *(\d+)%\]")
+_NOTHING_RAN: Final = 5  # pytest's exit code where nothing was collected
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a suite has ended. `failed` counts tests that failed, and set-ups."""
+
+    suite: Suite
+    passed: int
+    failed: int
+    seconds: float
+    code: int
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it ran, and all of it passed."""
+        return self.code == 0 and self.passed > 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    suite: Suite
+    process: subprocess.Popen[bytes]
+    began: float
+
+    def percent(self) -> str:
+        """How far pytest says it is."""
+        found = _PERCENT.findall(log_of(self.suite).read_text(errors="replace"))
+        return f"{found[-1]} %" if found else "begins"
+
+
+def run(suites: Sequence[Suite], *, at_once: int, coverage: bool, say: Say) -> list[Result]:
+    """Run them, as many side by side as make `at_once` workers; each result is told at once.
+
+    A suite of more workers than that runs by itself. What a single suite says goes to the
+    terminal, what several say to a log each.
+    """
+    _LOGS.mkdir(parents=True, exist_ok=True)
+    for suite in suites:
+        log_of(suite).write_bytes(b"")
+    waiting = list(suites)
+    results: list[Result] = []
+    told = time.monotonic()
+    with _all_ended() as running:
+        while waiting or running:
+            while waiting and _has_room(waiting[0], running, at_once):
+                running.append(_start(waiting.pop(0), coverage=coverage, shown=len(suites) == 1))
+            for one in [one for one in running if one.process.poll() is not None]:
+                running.remove(one)
+                results.append(_result(one))
+                say(in_words(results[-1]))
+            if time.monotonic() - told > _TELL_SECONDS:
+                told = time.monotonic()
+                say("running: " + ", ".join(f"{one.suite.name} {one.percent()}" for one in running))
+            time.sleep(_LOOK_SECONDS if running else 0)
+    return results
+
+
+def log_of(suite: Suite) -> Path:
+    """What its pytest said, last time."""
+    return _LOGS / f"{suite.name}.log"
+
+
+def in_words(result: Result) -> str:
+    """One line: the suite, its tests and its seconds."""
+    counts = f"{result.passed} passed, {result.failed} failed"
+    log = log_of(result.suite).relative_to(ROOT)
+    return f"{result.suite.name}: {counts} in {result.seconds:.0f} s ({log})"
+
+
+def _has_room(suite: Suite, running: Sequence[_Running], at_once: int) -> bool:
+    return not running or sum(one.suite.workers for one in running) + suite.workers <= at_once
+
+
+@contextmanager
+def _all_ended() -> Iterator[list[_Running]]:
+    """A list whose processes are interrupted at the end of the `with`, as by ^C, and waited for."""
+    running: list[_Running] = []
+    try:
+        yield running
+    finally:
+        for one in running:
+            one.process.send_signal(signal.SIGINT)
+        for one in running:
+            try:
+                one.process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                one.process.kill()
+
+
+def _start(suite: Suite, *, coverage: bool, shown: bool) -> _Running:
+    _report(suite).unlink(missing_ok=True)
+    command = with_parent([sys.executable, "-m", *_arguments(suite, coverage=coverage)])
+    with log_of(suite).open("wb") as log:
+        to = None if shown else log
+        # A session of its own: ^C comes to it once, from here, and not from the terminal too.
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            cwd=ROOT,
+            env={**os.environ, logs.SUITE: suite.name},
+            stdout=to,
+            stderr=to,
+            start_new_session=True,
+        )
+    return _Running(suite, process, time.monotonic())
+
+
+def _arguments(suite: Suite, *, coverage: bool) -> list[str]:
+    measured = ["coverage", "run", "-m"] if coverage else []
+    spread = ["-n", str(suite.workers), "--dist=loadfile"] if suite.workers > 1 else []
+    options = [f"-m={suite.marks}", f"--junit-xml={_report(suite)}", "--durations=25"]
+    return [*measured, "pytest", *options, *spread, *suite.paths]
+
+
+def _report(suite: Suite) -> Path:
+    return _LOGS / f"{suite.name}.xml"
+
+
+def _result(one: _Running) -> Result:
+    seconds = time.monotonic() - one.began
+    passed, failed = _counts(_report(one.suite))
+    code = one.process.returncode
+    # An interrupted suite, or one that could not collect, has failed although no test has.
+    return Result(one.suite, passed, failed or int(code not in (0, 1)), seconds, code)
+
+
+def _counts(report: Path) -> tuple[int, int]:
+    if not report.exists():
+        return 0, 0
+    suite = ET.parse(report).getroot().find("testsuite")  # noqa: S314 - pytest has just written it
+    if suite is None:
+        return 0, 0
+    tests, failed = (
+        int(suite.get("tests", 0)),
+        sum(int(suite.get(kind, 0)) for kind in ("failures", "errors")),
+    )
+    return tests - failed - int(suite.get("skipped", 0)), failed
