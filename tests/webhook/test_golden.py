@@ -43,6 +43,18 @@ def test_no_stale_expectation(case: Case) -> None:
     assert case.about
 
 
+def test_one_expectation_has_the_whole_dinp_dind() -> None:
+    """All others say what is otherwise, but where the Pod had a dinp-dind before."""
+    before = {name for name, text in _texts("pod.yaml") if "name: dinp-dind" in text}
+    whole = {name for name, text in _texts("expected.yaml") if "name: dinp-dind\n    image" in text}
+    assert {golden_cases.REFERENCE} == whole - before
+
+
+def _texts(file: str) -> list[tuple[str, str]]:
+    paths = golden_cases.ROOT.glob(f"*/{file}")
+    return [(path.parent.name, path.read_text(encoding="utf-8")) for path in paths]
+
+
 def test_operations_are_rfc_6902(case: Case) -> None:
     """An independent implementation of RFC 6902 comes to the same Pod."""
     result = admission.inject(case.pod, case.rule, case.config)
