@@ -8,24 +8,49 @@
 | `report.txt` | outcome, mode, reason, the sentence, and each warning | written |
 
 `pytest --update-golden` rewrites the written ones; a case is a folder, never code.
+
+The container dinp-dind is written whole in `mode-sidecar-defaults` only. Elsewhere an expectation
+says what is otherwise, in the form of `tests/folding.py`:
+
+    - name: dinp-dind
+      as in: mode-sidecar-defaults
+      but for:
+        image: registry.example.com/mirror/docker:28.5-dind
+        resources: null           # it has none
+        args:
+          --host=tcp: null        # without --host=tcp://127.0.0.1:2375
+          --group:                # in the place of --group=2375
+          - --group=1000
+          at the end:
+          - --mtu=1400
+        volumeMounts:
+          before /var/lib/docker:
+          - name: src
+            mountPath: /src
+
+All else is as dinp makes it now for `mode-sidecar-defaults`: what changes in every dinp-dind
+fails that one expectation, and changes it alone. A dinp-dind that the Pod had before stays whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from webhook import __version__, rules
+from tests import folding
+from webhook import __version__, admission, names, rules
 from webhook import config as configs
 from webhook.admission import Injection
 from webhook.config import Config
 from webhook.sidecar import SCRIPT
 
 ROOT = Path(__file__).parent / "golden"
+REFERENCE = "mode-sidecar-defaults"
 # What would change every expectation at once: the start script, and each release's number.
 _MARKS = {SCRIPT: "<webhook/dind.sh>"}
 _VERSION = (f'"version":"{__version__}"', '"version":"<version>"')
@@ -48,7 +73,7 @@ class Case:
         if not file.exists():
             return None
         text = file.read_text(encoding="utf-8")
-        pod: dict[str, Any] = _mapped(yaml.safe_load(text), _from_marks)
+        pod: dict[str, Any] = _mapped(_with_dinds(yaml.safe_load(text), _unfolded), _from_marks)
         return pod
 
     @property
@@ -61,6 +86,8 @@ class Case:
         file = self.folder / "expected.yaml"
         if result.outcome == "mutated":
             pod = _mapped(result.pod, _to_marks)
+            if self.folder.name != REFERENCE and not _dinds(self.pod):
+                pod = _with_dinds(pod, _folded)
             text = yaml.safe_dump(pod, sort_keys=False, allow_unicode=True, width=120)
             file.write_text(text, encoding="utf-8")
         else:
@@ -93,6 +120,44 @@ def report(result: Injection) -> str:
         *(f"warning: {warning}" for warning in result.warnings),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _dinds(pod: Any) -> list[Any]:
+    containers = pod["spec"].get("initContainers") or []
+    return [container for container in containers if container["name"] == names.DIND]
+
+
+def _with_dinds(pod: Any, change: Callable[[Any], Any]) -> Any:
+    """The same Pod with `change` made to its dinp-dind, if it has one."""
+    dinds = _dinds(pod)
+    if not dinds:
+        return pod
+    containers = [
+        change(container) if container in dinds else container
+        for container in pod["spec"]["initContainers"]
+    ]
+    return {**pod, "spec": {**pod["spec"], "initContainers": containers}}
+
+
+def _folded(dind: Any) -> dict[str, Any]:
+    but_for = folding.fold(_reference(REFERENCE), dind)
+    mark = {"name": names.DIND, "as in": REFERENCE}
+    return {**mark, "but for": but_for} if but_for else mark
+
+
+def _unfolded(dind: Any) -> Any:
+    if "as in" not in dind:
+        return dind
+    return folding.unfold(_reference(dind["as in"]), dind.get("but for", {}))
+
+
+@cache
+def _reference(name: str) -> dict[str, Any]:
+    """The dinp-dind that dinp makes now for the case `name`, with marks."""
+    case = load(ROOT / name)
+    result = admission.inject(case.pod, case.rule, case.config)
+    dind: dict[str, Any] = _mapped(_dinds(result.pod)[0], _to_marks)
+    return dind
 
 
 def _to_marks(text: str) -> str:

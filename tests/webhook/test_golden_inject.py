@@ -10,6 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from tests import golden_cases
+from tests.differences import assert_same
 from tests.golden_cases import Case
 from webhook import admission
 from webhook.inject import inject
@@ -36,8 +37,8 @@ def test_in_a_deployment_and_a_cron_job(case: Case, tmp_path: Path) -> None:
     assert result.exit_code == (1 if at_the_webhook.outcome == "denied" else 0)
     deployment, cron_job = yaml.safe_load_all(result.stdout)
     expected = template(at_the_webhook.pod)
-    assert expected == deployment["spec"]["template"]
-    assert expected == cron_job["spec"]["jobTemplate"]["spec"]["template"]
+    assert_same(expected, deployment["spec"]["template"])
+    assert_same(expected, cron_job["spec"]["jobTemplate"]["spec"]["template"])
 
 
 def template(pod: Any) -> dict[str, Any]:
