@@ -1,8 +1,8 @@
 """The folder and the cgroups of one run, and the end of those whose run was SIGKILLed.
 
 Processes, mounts and networks end with their run, however it ends (namespace.py). What is
-left is a folder /tmp/dinp-node-* and the cgroups of that name; who holds the folder's lock
-still uses them.
+left is a folder dinp-node-* for temporary files and the cgroups of that name. Both have a lock,
+which a run holds as long as it lives: another one may have its folder elsewhere (TMPDIR).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Final
 PREFIX: Final = "dinp-node-"
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _END_SECONDS: Final = 20.0
+_LOCKED_SECONDS: Final = 5.0  # much longer than it takes from making cgroups to locking them
 
 
 @contextmanager
@@ -31,7 +32,8 @@ def run_directory() -> Iterator[Path]:
         with _locked(directory):
             (directory / "logs").mkdir()
             make_cgroups(directory.name)
-            yield directory
+            with _locked_cgroup(directory.name):
+                yield directory
     finally:
         _remove(directory)
 
@@ -43,8 +45,35 @@ def remove_leftovers() -> None:
             _remove(directory)
     names = {cgroup.name for root in _roots() for cgroup in root.glob(f"{PREFIX}*")}
     for name in names:
-        if not (Path(tempfile.gettempdir()) / name).exists():
+        if not (Path(tempfile.gettempdir()) / name).exists() and _is_abandoned(name):
             _remove_cgroups(name)
+
+
+def _is_abandoned(name: str) -> bool:
+    """Whether no run holds the lock of these cgroups, nor has made them just now to lock them."""
+    cgroup = _roots()[0] / name
+    try:
+        with _locked_cgroup(name):
+            return time.time() - cgroup.stat().st_ctime > _LOCKED_SECONDS
+    except FileNotFoundError:
+        return True  # their removal was interrupted: the first goes first
+    except OSError:
+        return False
+
+
+@contextmanager
+def _locked_cgroup(name: str) -> Iterator[None]:
+    """Hold the lock of a run's cgroups, which is the folder of the first.
+
+    Raises:
+        OSError: another run does, or the folder is gone.
+    """
+    folder = os.open(_roots()[0] / name, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(folder)
 
 
 @contextmanager

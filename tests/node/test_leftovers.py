@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -16,7 +17,8 @@ from typing import Final
 import pytest
 
 from tests.cluster.processes import PATIENCE, StartError, output, wait_until
-from tests.node.leftovers import PREFIX, remove_leftovers
+from tests.node import logs
+from tests.node.leftovers import PREFIX
 from tests.node.programs import command
 
 pytestmark = pytest.mark.node
@@ -61,67 +63,97 @@ class Run:
     address: str
 
 
-def test_interrupted() -> None:
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for the temporary files of one run, which has to leave it empty.
+
+    Not tmp_path: the paths of containerd's sockets must not have more than 107 characters.
+    """
+    with tempfile.TemporaryDirectory(prefix="dl-") as name:
+        yield Path(name)
+        assert [] == list(Path(name).glob("dinp-*"))
+
+
+def test_interrupted(temporary: Path) -> None:
     """^C, while a container runs in a daemon in a Pod."""
-    with _busy_cluster() as run:
+    with _busy_cluster(temporary) as run:
         run.process.send_signal(signal.SIGINT)
         assert run.process.wait(_END_SECONDS) == 0
         _wait_until_nothing_is_left(lambda: _left_of(run))
 
 
-def test_taken_down() -> None:
-    """`make cluster-down` ends clusters that run in other terminals."""
-    with _busy_cluster() as run:
-        output([sys.executable, "-m", "tools.cluster", "--down"])
+@pytest.mark.tail
+def test_taken_down(temporary: Path) -> None:
+    """`make cluster-down` ends clusters of its checkout that run in other terminals."""
+    with _busy_cluster(temporary) as run:
+        _take_down(temporary)
         assert run.process.wait(_END_SECONDS) == 0
         _wait_until_nothing_is_left(lambda: _left_of(run))
 
 
-def test_killed() -> None:
+def test_killed(temporary: Path) -> None:
     """SIGKILL leaves a folder and cgroups, until the next run or `make cluster-down`."""
-    with _busy_cluster() as run:
+    with _busy_cluster(temporary) as run:
         run.process.kill()
         run.process.wait()
         name = run.directory.name
         wait_until(
             lambda: not _programs(name), "all processes have ended", seconds=30, interval=0.5
         )
-        remove_leftovers()
+        _take_down(temporary)
         _wait_until_nothing_is_left(lambda: _left_of(run))
 
 
-@pytest.mark.parametrize(("word", "code"), [("succeeds", 0), ("fails", 1), ("is_interrupted", 2)])
-def test_tests(tmp_path: Path, word: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [
+        pytest.param("succeeds", 0, marks=pytest.mark.tail),
+        ("fails", 1),
+        pytest.param("is_interrupted", 2, marks=pytest.mark.tail),
+    ],
+)
+def test_tests(tmp_path: Path, temporary: Path, word: str, code: int) -> None:
     """A run of the tests cleans up after those that fail, and after ^C, too."""
     file = tmp_path / "test_of_a_test.py"
     file.write_text(_FAILING + "\n", encoding="utf-8")
-    before = _machine()
     options = ["-p", "no:cacheprovider", f"--rootdir={_ROOT}", "-m", "node"]
     pytest_run = [sys.executable, "-m", "pytest", *options, f"{file}::test_{word}"]
     done = subprocess.run(  # noqa: S603 - our own command
-        pytest_run, cwd=_ROOT, capture_output=True, text=True, check=False
+        pytest_run, cwd=_ROOT, env=_own(temporary), capture_output=True, text=True, check=False
     )
     assert done.returncode == code, done.stdout + done.stderr
     found = _INTRODUCTION.search(done.stdout + done.stderr)
     assert found is not None, done.stdout
     _wait_until_nothing_is_left(lambda: _left_by_name(Path(found[1])))
-    assert _machine() == before
+
+
+def _own(temporary: Path) -> dict[str, str]:
+    """The environment of a run of its own: not that of a worker of these tests."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTEST", logs.SUITE))
+    }
+    return {**kept, "TMPDIR": str(temporary)}
+
+
+def _take_down(temporary: Path) -> None:
+    output(["env", f"TMPDIR={temporary}", sys.executable, "-m", "tools.cluster", "--down"])
 
 
 @contextmanager
-def _busy_cluster() -> Iterator[Run]:
+def _busy_cluster(temporary: Path) -> Iterator[Run]:
     """`make cluster` with a busy Pod."""
-    before = _machine()
     process = subprocess.Popen(
         [sys.executable, "-m", "tools.cluster"],
         cwd=_ROOT,
+        env=_own(temporary),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
         yield _make_busy(process)
-        assert _machine() == before
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -179,7 +211,8 @@ def _wait_until_nothing_is_left(left: Callable[[], list[str]]) -> None:
 def _left_of(run: Run) -> list[str]:
     """What is still there of a run."""
     links = [line for line in _addresses() if f" {run.address}/" in line]
-    return [*links, *_left_by_name(run.directory)]
+    rules = [line for line in _rules() if f"{run.address}/" in line]
+    return [*links, *rules, *_left_by_name(run.directory)]
 
 
 def _left_by_name(directory: Path) -> list[str]:
@@ -221,10 +254,10 @@ def _addresses() -> list[str]:
     return output([command("ip"), "-oneline", "address"]).splitlines()
 
 
-def _machine() -> list[str]:
-    """Its rules for packets, without their counters and times, and dinp's temporary files."""
-    lines = [str(path) for path in sorted(Path(tempfile.gettempdir()).glob("dinp-*"))]
-    for kind in ("nft", "legacy"):
-        saved = output([command(f"iptables-{kind}-save")]).splitlines()
-        lines += [re.sub(r"\[.*\]", "", line) for line in saved if not line.startswith("#")]
-    return lines
+def _rules() -> list[str]:
+    """This machine's rules for packets."""
+    return [
+        line
+        for kind in ("nft", "legacy")
+        for line in output([command(f"iptables-{kind}-save")]).splitlines()
+    ]

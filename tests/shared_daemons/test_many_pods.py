@@ -22,7 +22,7 @@ from tests.node import pods
 from tests.shared_daemons.daemons import DAEMONSET, IMAGE, Daemons, client
 from tests.terminal import teller
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.tail]
 
 NAMESPACE: Final = "many-pods"
 PODS: Final = 50

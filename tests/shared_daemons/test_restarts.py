@@ -221,6 +221,7 @@ def served(address: str) -> str | None:
         return None
 
 
+@pytest.mark.tail
 @pytest.mark.usefixtures("short_lived")  # first: it rolls the daemons
 def test_certificates_rotated(
     daemons: Daemons,
