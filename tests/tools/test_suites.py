@@ -99,7 +99,7 @@ def test_failures_are_shown_and_counted(write_table: WriteTable) -> None:
     said, _ = process.communicate(timeout=120)
     assert 1 == process.returncode
     assert "assert 'the reason' == ''" in said
-    assert "dinp: of_good: 1 passed, 0 failed" in said
+    assert ": of_good: 1 passed, 0 failed" in said
     assert "2 passed, 2 failed" == said.splitlines()[-1]  # no test at all is a failure, too
 
 

@@ -18,9 +18,10 @@ from typing import Final
 import click
 
 from tests.cluster.assets import AssetsError
+from tests.node.leftovers import remove_leftovers
 from tools.processes import interrupt_by_signals
 from tools.suites import needs, running, table
-from tools.suites.running import Result
+from tools.suites.running import Result, say
 from tools.suites.table import Suite, Target
 
 _AT_ONCE: Final = 2 * (os.cpu_count() or 2)
@@ -38,12 +39,15 @@ def main(target: Target, at_once: int, coverage: bool, file: Path) -> None:
     began = time.monotonic()
     wanted = table.of_target(table.read(file), target)
     try:
-        ready = _ready(wanted)
-        if len(ready) < len(wanted) and os.environ.get("CI"):
+        complete = _complete(wanted)
+        if len(complete) < len(wanted) and os.environ.get("CI"):
             sys.exit(1)
-        results = running.run(ready, at_once=at_once, coverage=coverage, say=_say)
+        results = running.run(complete, _prepared, at_once=at_once, coverage=coverage)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        if os.geteuid() == 0:
+            remove_leftovers()  # of a suite that was killed
     for result in results:
         if not result.is_good:
             _show(result)
@@ -51,20 +55,20 @@ def main(target: Target, at_once: int, coverage: bool, file: Path) -> None:
     sys.exit(0 if len(results) == len(wanted) and all(one.is_good for one in results) else 1)
 
 
-def _ready(wanted: tuple[Suite, ...]) -> list[Suite]:
-    """Those that can run here; of each other it is said what it lacks."""
+def _complete(wanted: tuple[Suite, ...]) -> list[Suite]:
+    """Those that lack nothing here; of each other it is said what it lacks."""
     lacking = {suite.name: needs.missing(suite) for suite in wanted}
     for name, sentences in lacking.items():
         for sentence in sentences:
-            _say(f"{name} cannot run, it lacks {sentence}")
-    return [suite for suite in wanted if not lacking[suite.name] and _prepared(suite)]
+            say(f"{name} cannot run, it lacks {sentence}")
+    return [suite for suite in wanted if not lacking[suite.name]]
 
 
 def _prepared(suite: Suite) -> bool:
     try:
-        needs.prepare(suite, _say)
+        needs.prepare(suite, say)
     except AssetsError as error:
-        _say(f"{suite.name} cannot run: {error}")
+        say(f"{suite.name} cannot run: {error}")
         return False
     return True
 
@@ -89,10 +93,6 @@ def _summary(wanted: tuple[Suite, ...], results: list[Result], seconds: float) -
     failed = sum(result.failed for result in results) + len(wanted) - len(results)
     lines.append(f"all of it: {seconds:.0f} s, load {os.getloadavg()[0]:.1f}")
     return "\n".join([*lines, f"{passed} passed, {failed} failed"])
-
-
-def _say(line: str) -> None:
-    print(f"dinp: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,10 @@ _END_SECONDS: Final = 120.0
 _PERCENT: Final = re.compile(r"\[ *(\d+)%\]")
 _NOTHING_RAN: Final = 5  # pytest's exit code where nothing was collected
 
-Say = Callable[[str], None]
+
+def say(line: str) -> None:
+    """Tell it on the terminal, with its time: an hour's run is read by its times."""
+    print(f"dinp {time.strftime('%H:%M:%S')}: {line}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,6 @@ class Result:
 class _Running:
     suite: Suite
     process: subprocess.Popen[bytes]
-    began: float
 
     def percent(self) -> str:
         """How far pytest says it is."""
@@ -59,11 +61,14 @@ class _Running:
         return f"{found[-1]} %" if found else "begins"
 
 
-def run(suites: Sequence[Suite], *, at_once: int, coverage: bool, say: Say) -> list[Result]:
+def run(
+    suites: Sequence[Suite], prepare: Callable[[Suite], bool], *, at_once: int, coverage: bool
+) -> list[Result]:
     """Run them, as many side by side as make `at_once` workers; each result is told at once.
 
-    A suite of more workers than that runs by itself. What a single suite says goes to the
-    terminal, what several say to a log each.
+    `prepare` builds what a suite needs, and says whether it can run. A suite of more workers
+    than `at_once` runs by itself. What a single suite says goes to the terminal, what several
+    say to a log each.
     """
     _LOGS.mkdir(parents=True, exist_ok=True)
     for suite in suites:
@@ -74,7 +79,9 @@ def run(suites: Sequence[Suite], *, at_once: int, coverage: bool, say: Say) -> l
     with _all_ended() as running:
         while waiting or running:
             while waiting and _has_room(waiting[0], running, at_once):
-                running.append(_start(waiting.pop(0), coverage=coverage, shown=len(suites) == 1))
+                suite = waiting.pop(0)
+                if prepare(suite):
+                    running.append(_start(suite, coverage=coverage, shown=len(suites) == 1))
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
                 results.append(_result(one))
@@ -132,7 +139,7 @@ def _start(suite: Suite, *, coverage: bool, shown: bool) -> _Running:
             stderr=to,
             start_new_session=True,
         )
-    return _Running(suite, process, time.monotonic())
+    return _Running(suite, process)
 
 
 def _arguments(suite: Suite, *, coverage: bool) -> list[str]:
@@ -147,8 +154,7 @@ def _report(suite: Suite) -> Path:
 
 
 def _result(one: _Running) -> Result:
-    seconds = time.monotonic() - one.began
-    passed, failed = _counts(_report(one.suite))
+    passed, failed, seconds = _counts(_report(one.suite))
     code = one.process.returncode
     # An interrupted suite, or one that could not collect, has failed although no test has.
     return Result(one.suite, passed, failed or int(code not in (0, 1)), seconds, code)

@@ -47,6 +47,9 @@ def read(file: Path = FILE) -> tuple[Suite, ...]:
 
 
 def of_target(suites: tuple[Suite, ...], target: Target) -> tuple[Suite, ...]:
-    """The suites of one make target, the longest first: so the last to end is a short one."""
+    """The suites of one make target, the longest first: so the last to end is a short one.
+
+    Before these come those without needs: they run while the builds of the others do.
+    """
     chosen = (suite for suite in suites if target in suite.targets)
-    return tuple(sorted(chosen, key=lambda suite: -suite.warm))
+    return tuple(sorted(chosen, key=lambda suite: (bool(suite.needs), -suite.warm)))
