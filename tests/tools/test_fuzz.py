@@ -32,7 +32,7 @@ ASKING = case_of(build.asking())
 
 
 def test_short_run(tmp_path: Path) -> None:
-    """`make fuzz N=2000` judges as many bodies, of which some are mutated, and finds nothing."""
+    """`make fuzz N=600` judges as many bodies, of which some are mutated, and finds nothing."""
     command = [sys.executable, "-m", "tools.fuzz", str(N), "--folder", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=fuzz.ROOT)  # noqa: S603 - our own program
     assert result.returncode == 0, result.stdout + result.stderr
