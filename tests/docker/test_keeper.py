@@ -5,6 +5,7 @@ The network, the mounts and the processes are their own, as in a Pod; PID 1 is n
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -393,12 +394,15 @@ def put_pipe(file: Path) -> None:
 
 
 def writing(pipe: Path) -> int:
-    """Open it to write as soon as somebody reads it."""
+    """Open it to write as soon as somebody reads it; where it is gone, dockerd is restarted."""
     opened: list[int] = []
 
     def is_read() -> bool:
-        with suppress(OSError):  # ENXIO: nobody does
+        try:
             opened.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # which says that nobody does
+                raise
         return bool(opened)
 
     wait_until(is_read, "start.sh reads the request")
