@@ -16,7 +16,7 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,18 +30,17 @@ _HYPOTHESIS_EXAMPLES = 500  # a run: hypothesis gets slower as it remembers more
 def main() -> None:
     """Run."""
     engine, count, seed, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    run = None if engine == "coverage" else _ENGINES[engine]
     atheris = _instrumented() if engine == "coverage" else None
     # Only here, because atheris instruments what is imported after it.
     bodies = importlib.import_module("fuzz.bodies").Bodies(seed)
     reporter = importlib.import_module("fuzz.report").Reporter(
         engine, Path(folder), f"{engine}-{seed}"
     )
-    if atheris is not None:
+    if run is None:
         _guided(atheris, bodies, reporter, count)
     else:
-        {"mutations": _mutations, "bytes": _bytes, "hypothesis": _hypothesis}[engine](
-            bodies, reporter, count
-        )
+        run(bodies, reporter, count)
     reporter.tell(done=True)
 
 
@@ -62,6 +61,13 @@ def _hypothesis(_bodies: Bodies, reporter: Reporter, count: int) -> None:
     while reporter.count < count:
         most = min(_HYPOTHESIS_EXAMPLES, count - reporter.count)
         generated.run(reporter.judge, most, seed + reporter.count)
+
+
+_ENGINES: Mapping[str, Callable[[Bodies, Reporter, int], None]] = {
+    "mutations": _mutations,
+    "bytes": _bytes,
+    "hypothesis": _hypothesis,
+}
 
 
 # ---- atheris -------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -125,6 +126,21 @@ def _status(code: int, message: str) -> web.Response:
     return web.json_response({"kind": "Status", "message": message}, status=code)
 
 
+@contextmanager
+def kept_port() -> Iterator[int]:
+    """A port that no other process gets while no server is there: connections are refused then."""
+    with _socket("127.0.0.1", 0, socket.AF_INET) as bound:
+        yield bound.getsockname()[1]
+
+
+def _socket(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
+    made = socket.socket(family)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made.bind((host, port))
+    return made
+
+
 @asynccontextmanager
 async def fake_api(api: FakeApi | None = None, port: int = 0) -> AsyncIterator[FakeApi]:
     """Run one on loopback: a new one, or one that was away."""
@@ -132,7 +148,7 @@ async def fake_api(api: FakeApi | None = None, port: int = 0) -> AsyncIterator[F
     api.end_watches(False)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", api.answer)
-    server = TestServer(app, port=port)
+    server = TestServer(app, port=port, socket_factory=_socket)
     await server.start_server(shutdown_timeout=0)
     api.url, api.port = str(server.make_url("/")).rstrip("/"), server.port or 0
     try:

@@ -21,7 +21,8 @@ from certs.cli import certs
 from tests.certs.fake_api import CONFIGURATION, fake_api
 from tests.certs.openssl import complaint, is_verified
 
-WEBHOOK = Path(__file__).parents[2] / "manifests" / "base" / "webhook.yaml"
+ROOT = Path(__file__).parents[2]
+WEBHOOK = ROOT / "manifests" / "base" / "webhook.yaml"
 HOST = ("-verify_hostname", "dinp.dinp-system.svc")
 
 
@@ -172,7 +173,7 @@ async def test_run(tmp_path: Path, log_format: str) -> None:
             *(sys.executable, "-c", "from certs.cli import certs; certs()", "run"),
             *("--log-format", log_format, "--kubeconfig", str(api.kubeconfig(tmp_path))),
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         async with asyncio.timeout(60):
             while len(api.writes) < 3:  # noqa: ASYNC110 - another process writes

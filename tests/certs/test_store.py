@@ -14,8 +14,9 @@ import structlog
 
 from certs import passes, rotation, store
 from certs.errors import ConflictError, StoreError
+from certs.passes import backoff
 from certs.policy import Policy
-from tests.certs.fake_api import CONFIGURATION, SECRETS, FakeApi, fake_api
+from tests.certs.fake_api import CONFIGURATION, SECRETS, FakeApi, fake_api, kept_port
 
 POLICY = Policy(names=("dinp.dinp-system.svc",))
 NAMES = store.Names()
@@ -33,6 +34,13 @@ def lines() -> Iterator[list[Any]]:
     """What is logged."""
     with structlog.testing.capture_logs() as captured:
         yield captured
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses of the loop, and its waits after failures, are a hundredth of what they are."""
+    monkeypatch.setattr(passes, "_PAUSE_SECONDS", (0.001, 0.04))
+    monkeypatch.setattr(passes, "backoff", lambda failures: backoff(failures) / 100)
 
 
 @pytest.fixture
@@ -59,6 +67,12 @@ async def eventually(right: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not right():  # noqa: ASYNC110 - what is asked has no event
             await asyncio.sleep(0.01)
+
+
+def reads_since_the_last_write(api: FakeApi) -> int:
+    """How often all objects have been read since: the CA's Secret is the last of them."""
+    last = max(at for at, (method, _) in enumerate(api.requests) if method != "GET")
+    return api.requests[last:].count(("GET", f"{SECRETS}/dinp-ca"))
 
 
 async def test_a_pass(api: FakeApi, connected: store.Store) -> None:
@@ -171,16 +185,16 @@ async def test_not_in_a_cluster() -> None:
 
 
 async def test_the_loop_heals(api: FakeApi, connected: store.Store) -> None:
-    """What the watch tells of is made right, and own writes are no reason for more."""
+    """What the watch tells of is made right, and what it tells of own writes is found to be right.
+
+    That no further pass comes of it is shown in test_passes.py.
+    """
     async with looping(connected):
         await eventually(lambda: len(api.writes) == 3)
         del api.objects[f"{SECRETS}/dinp-tls"]
         api.change()
         await eventually(lambda: f"{SECRETS}/dinp-tls" in api.objects)
-        await asyncio.sleep(2)  # the last pass comes 0.4 s after the one that wrote
-        seen = len(api.requests)
-        await asyncio.sleep(0.5)
-        assert seen == len(api.requests)
+        await eventually(lambda: 2 <= reads_since_the_last_write(api))  # one by the same pass
     assert 4 == len(api.writes)
 
 
@@ -197,19 +211,20 @@ async def test_the_loop_goes_on(api: FakeApi, connected: store.Store, lines: lis
 
 async def test_the_api_server_is_away(tmp_path: Path, lines: list[Any]) -> None:
     """It says so, tries later and later, and heals what happened meanwhile when it is back."""
-    async with fake_api() as api:
-        kubeconfig = api.kubeconfig(tmp_path)
-        running = store.connected(kubeconfig, NAMES)
-        made = await running.__aenter__()
-        loop = looping(made)
-        await loop.__aenter__()
-        await eventually(lambda: len(api.writes) == 3)
-    del api.objects[f"{SECRETS}/dinp-tls"]
-    await eventually(lambda: "watch lost" in [line["event"] for line in lines])
-    async with fake_api(api, api.port):
-        await eventually(lambda: f"{SECRETS}/dinp-tls" in api.objects)
-        await loop.__aexit__(None, None, None)
-        await running.__aexit__(None, None, None)
+    with kept_port() as port:
+        async with fake_api(port=port) as api:
+            kubeconfig = api.kubeconfig(tmp_path)
+            running = store.connected(kubeconfig, NAMES)
+            made = await running.__aenter__()
+            loop = looping(made)
+            await loop.__aenter__()
+            await eventually(lambda: len(api.writes) == 3)
+        del api.objects[f"{SECRETS}/dinp-tls"]
+        await eventually(lambda: "watch lost" in [line["event"] for line in lines])
+        async with fake_api(api, port):
+            await eventually(lambda: f"{SECRETS}/dinp-tls" in api.objects)
+            await loop.__aexit__(None, None, None)
+            await running.__aexit__(None, None, None)
 
 
 async def test_a_watch_is_refused(api: FakeApi, connected: store.Store, lines: list[Any]) -> None:
@@ -241,7 +256,7 @@ async def test_others_write_all_the_time(connected: store.Store, api: FakeApi) -
 def test_backoff() -> None:
     """It doubles up to 15 s, and half of it is random."""
     for failures, most in ((1, 0.5), (2, 1), (3, 2), (6, 15), (1000, 15)):
-        assert most / 2 <= passes.backoff(failures) <= most
+        assert most / 2 <= backoff(failures) <= most
 
 
 async def test_a_bundle_with_a_comment_is_right(api: FakeApi, connected: store.Store) -> None:

@@ -5,13 +5,13 @@ The network, the mounts and the processes are their own, as in a Pod; PID 1 is n
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -201,7 +201,8 @@ def daemon(request: pytest.FixtureRequest, built: Programs) -> Iterator[Daemon]:
         with node.running("docker", in_cgroup(directory.name, start_command(made))):
             try:
                 made.wait_until_ready()
-                time.sleep(2)  # dind.sh looks once a second, and takes an earlier end for a failure
+                # It looks once a second, and takes an end before that for a failure.
+                wait_until(lambda: knows_that_it_is_ready(made), "dind.sh has seen that, too")
                 made.docker("import", str(busybox(made)), IMAGE)
                 teller(request)(f"Docker {made.docker('version', '--format={{.Server.Version}}')}")
                 yield made
@@ -214,6 +215,12 @@ def daemon(request: pytest.FixtureRequest, built: Programs) -> Iterator[Daemon]:
                 for process in made.processes:
                     process.kill()
                     process.wait()
+
+
+def knows_that_it_is_ready(daemon: Daemon) -> bool:
+    """Whether dind.sh does: of its shells, the one that asks dockerd has ended."""
+    processes = daemon.node.run("ps", "-e", "-o", "args=").splitlines()
+    return 1 == sum(line.startswith(f"sh {daemon.shared}/dind.sh ") for line in processes)
 
 
 def prepare(daemon: Daemon) -> None:
@@ -339,8 +346,7 @@ def test_a_new_certificate_waits_for_clients(
     pair, before, pid = daemon.server(), daemon.serial(), daemon.pid()
     client = start(daemon, protocol, inside)
     daemon.put(files.NEXT, pair)
-    files.ask(daemon.shared, "idle")
-    time.sleep(3)
+    ask_and_see_it_read(daemon)
     assert client.process.poll() is None, client.said()
     assert (pid, before) == (daemon.pid(), daemon.serial())
     assert daemon.is_asked()
@@ -362,14 +368,55 @@ def test_a_new_certificate_waits_for_clients(
     assert not (daemon.shared / files.NEXT).is_symlink()
 
 
+def ask_and_see_it_read(daemon: Daemon) -> None:
+    """Ask for a restart when there are no clients; start.sh has decided twice when this returns.
+
+    For these looks the request is a pipe each, and start.sh waits for what is written to it.
+    """
+    asked = daemon.shared / files.RESTART
+    put_pipe(asked)
+    for _ in range(2):
+        reader = writing(asked)
+        put_pipe(asked)  # for the next look: there is to be no second one at the same pipe
+        os.write(reader, b"idle")
+        os.close(reader)
+    reader = writing(asked)
+    files.ask(daemon.shared, "idle")
+    os.write(reader, b"idle")
+    os.close(reader)
+
+
+def put_pipe(file: Path) -> None:
+    """Put a new pipe in the place of whatever is there, in one step."""
+    new = file.with_name(".pipe")
+    os.mkfifo(new)
+    new.replace(file)
+
+
+def writing(pipe: Path) -> int:
+    """Open it to write as soon as somebody reads it; where it is gone, dockerd is restarted."""
+    opened: list[int] = []
+
+    def is_read() -> bool:
+        try:
+            opened.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # which says that nobody does
+                raise
+        return bool(opened)
+
+    wait_until(is_read, "start.sh reads the request")
+    return opened[0]
+
+
 def test_an_added_ca_waits_for_containers(daemon: Daemon) -> None:
     """The keeper asks for a restart only when none runs; then its clients are let in."""
     added, pid = new_ca("added"), daemon.pid()
     container = daemon.docker(*RUN, IMAGE, "sleep", "100000")
     daemon.publish(daemon.clients, added)
-    with daemon.keeper("--no-prune") as log:
+    with daemon.keeper("--prune-interval=1s", "--container-age=1s") as log:
         wait_until(lambda: "is to be restarted" in log.read_text(), "the keeper has noticed")
-        time.sleep(3)
+        wait_for_looks(daemon, log)
         assert (pid, False) == (daemon.pid(), daemon.is_asked())
         daemon.docker("rm", "--force", container)
         wait_until(lambda: daemon.pid() not in ("", pid), "it is another")
@@ -379,7 +426,7 @@ def test_an_added_ca_waits_for_containers(daemon: Daemon) -> None:
         assert running is not None
         assert {daemon.clients.certificate, added.certificate} == running.client_authorities
         again = daemon.pid()
-        time.sleep(3)
+        wait_for_looks(daemon, log)
         assert again == daemon.pid()
     said = [json.loads(line) for line in log.read_text().splitlines()]
     (asked,) = (line for line in said if line["event"] == "dockerd is to be restarted")
@@ -422,7 +469,8 @@ def test_what_is_left_behind_goes(daemon: Daemon) -> None:
         wait_until(lambda: ended not in every(daemon), "the one that ended is gone")
         wait_until(lambda: created not in every(daemon), "the one that never ran is gone")
         wait_until(lambda: other not in images(daemon), "the unused image is gone")
-        time.sleep(3)
+        # All else is older than these, and so has been judged, too.
+        later = wait_for_looks(daemon, log)
     assert [runs] == every(daemon)
     assert IMAGE in images(daemon)
     left = set(daemon.docker("volume", "ls", "--quiet").split())
@@ -431,7 +479,7 @@ def test_what_is_left_behind_goes(daemon: Daemon) -> None:
     said = [json.loads(line) for line in log.read_text().splitlines()]
     removed = [line for line in said if line["event"] == "removed what finished Pods have left"]
     containers = [name for line in removed for name in line.get("containers", [])]
-    assert sorted([ended[:12], created[:12]]) == sorted(containers)
+    assert sorted([ended[:12], created[:12], *later]) == sorted(containers)
     # And what the builds of other tests have left.
     assert other in [name for line in removed for name in line.get("images", [])]
     daemon.docker("rm", "--force", "--volumes", runs)
@@ -447,6 +495,19 @@ def test_a_restart_in_place(daemon: Daemon, running: str) -> None:
     assert before == state(daemon, running)
     assert "alive" == daemon.docker("exec", running, "busybox", "echo", "alive")
     assert not daemon.is_asked()
+
+
+def wait_for_looks(daemon: Daemon, log: Path) -> list[str]:
+    """Wait until the keeper has looked after everything anew, twice; the containers by which this is seen.
+
+    It removes a container that has ended in a look after the first that finds it, and looks after
+    the certificate before.
+    """
+    ended = []
+    for _ in range(2):
+        ended.append(daemon.docker(*RUN, IMAGE, "busybox", "true")[:12])
+        wait_until(lambda: ended[-1] in log.read_text(), "the keeper has removed it")
+    return ended
 
 
 def every(daemon: Daemon) -> list[str]:

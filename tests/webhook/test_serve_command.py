@@ -223,9 +223,11 @@ def test_malformed_chunks_without_the_c_parser() -> None:
     with serving(environment=environment) as server:
         plain = socket.create_connection(("127.0.0.1", server.port), timeout=20)
         with server.context.wrap_socket(plain, server_hostname="localhost") as connection:
-            connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n".encode())
-            time.sleep(0.2)
-            connection.sendall(b"zz\r\n\r\n")
+            connection.sendall(
+                f"{head}Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n".encode()
+            )
+            assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")  # it reads the body now
+            connection.sendall(b"2\r\n{}\r\nzz\r\n\r\n")
             answer = connection.recv(1000)
         levels = [line["level"] for line in server.log_lines()]
 

@@ -26,10 +26,10 @@ from certs.authority import Usage
 from tests.conftest import DAY, Authority, StartServer, write
 from tools.serving import admission_review
 from webhook import listening
-from webhook.admission import review
+from webhook.admission import Outcome, review
 from webhook.config import Config
 from webhook.listening import ListenError
-from webhook.rules import RULES
+from webhook.rules import RULES, Rule
 from webhook.server import MAX_BODY, Server, Settings
 from webhook.tls import Files, ServingCertificate
 
@@ -484,9 +484,19 @@ async def rest(reader: asyncio.StreamReader) -> int:
     return taken
 
 
-async def test_answer_that_is_not_read(start_server: StartServer, ca: Authority) -> None:
+async def test_answer_that_is_not_read(
+    start_server: StartServer, ca: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A client that does not take its answer loses its connection, and the server goes on."""
-    server = await start_server(exchange=3)
+    server = await start_server(exchange=60)
+    reviewed: list[int] = []
+
+    def reviewing(body: bytes, rule: Rule, config: Config) -> Outcome:
+        server._reviews._seconds = 0.1  # for the answer alone: the body has arrived
+        reviewed.append(len(body))
+        return review(body, rule, config)
+
+    monkeypatch.setattr("webhook.server.review", reviewing)
     data = altered(uid="x" * (MAX_BODY - 2000))
     near = socket.socket()
     near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # else the kernel takes it all
@@ -501,7 +511,9 @@ async def test_answer_that_is_not_read(start_server: StartServer, ca: Authority)
         await server._reviews.idle.wait()
     taken = await rest(reader)
 
+    assert reviewed == [len(data)]
     assert taken < len(data)
+    server._reviews._seconds = 60
     assert (await ask(server, ca))[0] == 200
     writer.close()
 
@@ -648,15 +660,25 @@ async def test_reload(start_server: StartServer, ca: Authority, tmp_path: Path) 
 
 
 async def test_bad_pair_keeps_the_old(
-    start_server: StartServer, files: Files, ca: Authority
+    start_server: StartServer, files: Files, ca: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key of another certificate is logged once, and the old pair goes on being served."""
+    polls = 0
+
+    def reload(certificate: ServingCertificate, now: datetime) -> bool:
+        nonlocal polls
+        polls += 1
+        return _reload(certificate, now)
+
+    _reload = ServingCertificate.reload
+    monkeypatch.setattr(ServingCertificate, "reload", reload)
     server = await start_server(poll=0.02)
     old = await served_serial(server, ca)
     with capture_logs() as lines:
         files.key.write_bytes(ca.issue().key)
         line = await logged(lines, "certificate refused")
-        await asyncio.sleep(0.1)
+        refused = polls
+        await until(lambda: polls >= refused + 5)  # each finds the bad pair again
 
     assert "key of another certificate" in line["why"]
     assert len(lines) == 1
