@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 from hypothesis import settings
+from xdist.workermanage import NodeManager
 
 from certs import authority
 from certs.authority import KeyPair, Usage
@@ -28,6 +29,8 @@ from webhook.tls import Files, ServingCertificate
 
 DAY = timedelta(days=1)
 
+# A worker that is interrupted ends its cluster; xdist would kill it after 10 s.
+NodeManager.EXIT_TIMEOUT = 60
 # Every test that pytest has found, also those that its -m leaves out.
 COLLECTED: Final = pytest.StashKey[list[pytest.Item]]()
 

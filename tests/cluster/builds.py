@@ -107,7 +107,6 @@ def built(build: BuildSet, directory: Path, say: Say) -> Path:
         AssetsError: it cannot be built.
     """
     folder = directory / build.key
-    directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory / ".lock", say):
         if not folder.exists():
             _build(build, folder, say)
@@ -115,8 +114,9 @@ def built(build: BuildSet, directory: Path, say: Say) -> Path:
 
 
 @contextmanager
-def _alone(lock: Path, say: Say) -> Iterator[None]:
-    """Two runs at once must not build at once: each takes 2 GB."""
+def _alone(lock: Path, say: Say = lambda _: None) -> Iterator[None]:
+    """Two runs at once must not build at once: each takes 2 GB, and both want one folder."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -221,11 +221,19 @@ def _numbers(text: str) -> tuple[int, ...] | None:
 
 
 def pip_install(lock: Path, folder: Path) -> None:
-    """Install what `lock` pins into a folder of its own, for the Python that runs this.
+    """Install what `lock` pins into a folder of its own, unless it is there.
+
+    For the Python that runs this.
 
     Raises:
         AssetsError: pip could not; has what it said.
     """
+    with _alone(folder.with_name(f".{folder.name}.lock")):
+        if not folder.exists():
+            _pip(lock, folder)
+
+
+def _pip(lock: Path, folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
     command += ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
     with _whole(folder) as unfinished:

@@ -55,6 +55,5 @@ def docker_py() -> Path:
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     key = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:16]
     folder = _INSTALLED / f"docker-py-{version}-{key}"
-    if not folder.exists():
-        pip_install(_LOCK, folder)
+    pip_install(_LOCK, folder)
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,14 +23,14 @@ from tools.suites.table import Suite
 
 ROOT: Final = Path(__file__).parents[2]
 SUITES: Final = table.read()
+ALL: Final = [suite for suite in SUITES if {"test", "e2e-all"} & set(suite.targets)]
 WriteTable = Callable[..., Path]
 
 
 def test_each_test_is_in_one_suite(request: pytest.FixtureRequest) -> None:
     """Whoever runs `make test` and `make e2e-all` has run every test, and none twice."""
-    suites = [suite for suite in SUITES if {"test", "e2e-all"} & set(suite.targets)]
     items = request.config.stash[COLLECTED]
-    counts = {item.nodeid: sum(_has(suite, item) for suite in suites) for item in items}
+    counts = {item.nodeid: sum(_has(suite, item) for suite in ALL) for item in items}
     assert {} == {name: count for name, count in counts.items() if count != 1}
 
 
@@ -39,9 +40,22 @@ def _has(suite: Suite, item: pytest.Item) -> bool:
     def has(name: str, /, **_: object) -> bool:
         return name in names
 
-    return Expression.compile(suite.marks).evaluate(has) and any(
-        item.nodeid.startswith(f"{path}/") for path in suite.paths
-    )
+    return Expression.compile(suite.marks).evaluate(has) and _reads(suite, item.nodeid)
+
+
+def _reads(suite: Suite, path: str) -> bool:
+    is_left_out = any(path.startswith(f"{folder}/") for folder in suite.without)
+    return not is_left_out and any(path.startswith(f"{folder}/") for folder in suite.paths)
+
+
+def test_each_file_is_in_a_suite() -> None:
+    """Also a file that this run has not read, and what a suite does not read is not for it."""
+    files = [str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("test_*.py")]
+    assert [] == [file for file in files if not any(_reads(suite, file) for suite in ALL)]
+    (unit,) = (suite for suite in ALL if suite.name == "unit")
+    marked = re.compile(r"^pytestmark = .*mark\.(cluster|node)", re.MULTILINE)
+    left_out = [ROOT / file for file in files if not _reads(unit, file)]
+    assert [] == [file for file in left_out if not marked.search(file.read_text("utf-8"))]
 
 
 def test_e2e_is_a_part_of_e2e_all() -> None:

@@ -134,7 +134,7 @@ def _start(suite: Suite, *, coverage: bool, shown: bool) -> _Running:
         process = subprocess.Popen(  # noqa: S603 - our own command
             command,
             cwd=ROOT,
-            env={**os.environ, logs.SUITE: suite.name},
+            env=_environment(suite),
             stdout=to,
             stderr=to,
             start_new_session=True,
@@ -142,9 +142,17 @@ def _start(suite: Suite, *, coverage: bool, shown: bool) -> _Running:
     return _Running(suite, process)
 
 
+def _environment(suite: Suite) -> dict[str, str]:
+    """Python keeps what it compiles, or each worker would compile every module anew."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, logs.SUITE: suite.name}
+
+
 def _arguments(suite: Suite, *, coverage: bool) -> list[str]:
     measured = ["coverage", "run", "-m"] if coverage else []
-    spread = ["-n", str(suite.workers), "--dist=loadfile"] if suite.workers > 1 else []
+    dist = {"files": "loadfile", "tests": "worksteal"}[suite.spread]
+    spread = ["-n", str(suite.workers), f"--dist={dist}"] if suite.workers > 1 else []
+    spread += [f"--ignore={path}" for path in suite.without]
     options = [f"-m={suite.marks}", f"--junit-xml={_report(suite)}", "--durations=25"]
     return [*measured, "pytest", *options, *spread, *suite.paths]
 

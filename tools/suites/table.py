@@ -17,8 +17,9 @@ TARGETS: Final[tuple[Target, ...]] = get_args(Target)
 class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Tests that run in one pytest, side by side with other suites.
 
-    `paths` and `marks` are pytest's arguments; files are spread over `workers` processes, each
-    with clusters of its own. `warm` is how many seconds the suite takes when everything is built,
+    `paths` and `marks` are pytest's arguments; of `paths` it does not read what is in `without`.
+    Over `workers` processes, each with clusters of its own, `spread` deals files, or single
+    tests. `warm` is how many seconds the suite takes when everything is built,
     `cold` the same with all of its builds.
     """
 
@@ -27,8 +28,10 @@ class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     targets: tuple[Target, ...]
     paths: tuple[str, ...]
     marks: str
+    without: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
     workers: int = 1
+    spread: Literal["files", "tests"] = "files"
     warm: int = 0
     cold: int = 0
 
