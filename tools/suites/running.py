@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,14 +168,12 @@ def _result(one: _Running) -> Result:
     return Result(one.suite, passed, failed or int(code not in (0, 1)), seconds, code)
 
 
-def _counts(report: Path) -> tuple[int, int]:
+def _counts(report: Path) -> tuple[int, int, float]:
+    """How many tests passed and failed, and in how many seconds, as pytest has written it."""
     if not report.exists():
-        return 0, 0
+        return 0, 0, 0.0
     suite = ET.parse(report).getroot().find("testsuite")  # noqa: S314 - pytest has just written it
-    if suite is None:
-        return 0, 0
-    tests, failed = (
-        int(suite.get("tests", 0)),
-        sum(int(suite.get(kind, 0)) for kind in ("failures", "errors")),
-    )
-    return tests - failed - int(suite.get("skipped", 0)), failed
+    found = {} if suite is None else suite.attrib
+    counts = {kind: int(found.get(kind, 0)) for kind in _COUNTED}
+    failed = counts["failures"] + counts["errors"]
+    return counts["tests"] - counts["skipped"] - failed, failed, float(found.get("time", 0))
