@@ -33,7 +33,7 @@ run: $(STAMP) ## serve with a throw-away certificate until ^C; flags of dinp ser
 SUITES := $(BIN)/python -m tools.suites
 ifeq ($(strip $(ARGS)),)
 unit: $(STAMP) ## the tests that need no root, no API server and no node: a minute
-	@$(SUITES) unit
+	@HYPOTHESIS_PROFILE=quick $(SUITES) unit
 
 test: $(STAMP) ## all tests but those of a node, and their coverage: root; with ARGS="-k word" a part of them
 	@$(BIN)/coverage erase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack
@@ -35,7 +36,9 @@ NodeManager.EXIT_TIMEOUT = 60
 COLLECTED: Final = pytest.StashKey[list[pytest.Item]]()
 
 # The same examples everywhere, and no deadlines: on a busy machine any example may take long.
-settings.load_profile("ci")
+# `make unit` takes a quarter of those that `make test` takes.
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=25)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -131,7 +131,7 @@ class World:
         assert [] == failures, f"at {self.cluster.time} s"
 
 
-@settings(max_examples=60)
+@settings(max_examples=settings().max_examples * 6 // 10)
 @given(skews=SKEWS, quiet=QUIET, events=st.lists(EVENTS, min_size=40, max_size=120))
 def test_what_is_served_verifies(
     skews: list[int], quiet: int, events: list[tuple[Kind, int, int]]
@@ -146,7 +146,7 @@ def test_what_is_served_verifies(
 Deletion = Literal["ca", "leaf"]
 
 
-@settings(max_examples=30)
+@settings(max_examples=settings().max_examples * 3 // 10)
 @given(
     skews=SKEWS,
     quiet=QUIET,
@@ -173,7 +173,6 @@ FIRST = st.one_of(
 )
 
 
-@settings(max_examples=100)
 @given(skews=SKEWS, events=st.lists(FIRST, min_size=20, max_size=60))
 def test_one_ca_wins(skews: list[int], events: list[tuple[Kind, int, int]]) -> None:
     """Three replicas start at once on an empty cluster: one CA, one caBundle, one leaf, ever."""

@@ -27,8 +27,8 @@ from webhook.rules import RULES, Rule
 from webhook.sidecar import SCRIPT
 
 every_pod = given(case=build.cases())
-many = settings(max_examples=150)
-more = settings(max_examples=200)
+many = settings(max_examples=settings().max_examples * 3 // 2)
+more = settings(max_examples=settings().max_examples * 2)
 
 
 def inject(pod: Pod, rule: Rule, config: Config) -> Injection:

@@ -58,7 +58,7 @@ def test_one_life() -> None:
 
 
 @pytest.mark.parametrize("schedule", [SCHEDULE, SECONDS])
-@settings(max_examples=60)
+@settings(max_examples=settings().max_examples * 6 // 10)
 @given(data=st.data())
 def test_whoever_looks_late(schedule: Schedule, data: st.DataObject) -> None:
     """However late each look is: what was published for less than `delay` never signs, unless the
