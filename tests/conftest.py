@@ -21,6 +21,7 @@ from tests.two_nodes import (  # noqa: F401 - fixtures and hooks, for pytest to 
     built,
     deployed,
     docker,
+    image_file,
     pytest_collection_modifyitems,
     pytest_runtest_teardown,
 )

@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.cluster.builds import alone
 from tests.installation import image
 from tests.installation.deployed import Deployed
 from tests.installation.image import Docker
@@ -25,6 +27,7 @@ from tests.terminal import teller
 # So a kubelet brings a changed Secret within 3 s (it adds up to half); its default is a minute.
 _KUBELET: Final = {"syncFrequency": "2s"}
 _RUNNING: Final = pytest.StashKey[ExitStack]()
+_IMAGE_LOCK: Final = Path(__file__).parents[1] / "build" / "assets" / ".dinp-image-lock"
 _DIRECTORIES: Final = ("tests/installation/", "tests/shared_daemons/")
 
 
@@ -40,14 +43,27 @@ def docker(request: pytest.FixtureRequest, built: Programs) -> Iterator[Docker]:
     with request.config.stash[_RUNNING] as running:  # pytest -x ends without the hook below
         directory = running.enter_context(run_directory())
         made = running.enter_context(image.docker(built, directory))
-        began = time.monotonic()
-        image.build(made, directory)
-        teller(request)(f"{time.monotonic() - began:5.1f} s: the image is built")
+        say = teller(request)
+        with alone(_IMAGE_LOCK, say):
+            began = time.monotonic()
+            image.build(made, directory)
+            image.keep(made)
+        say(f"{time.monotonic() - began:5.1f} s: the image is built")
         yield made
 
 
 @pytest.fixture(scope="session")
-def deployed(request: pytest.FixtureRequest, built: Programs, docker: Docker) -> Deployed:
+def image_file(request: pytest.FixtureRequest) -> Path:
+    """The image of these sources: what another suite has built, or builds just now, is taken."""
+    with alone(_IMAGE_LOCK, teller(request)):
+        is_kept = image.kept().exists()
+    if not is_kept:
+        request.getfixturevalue("docker")
+    return image.kept()
+
+
+@pytest.fixture(scope="session")
+def deployed(request: pytest.FixtureRequest, built: Programs, image_file: Path) -> Deployed:
     """Two nodes that have the image, and no dinp yet."""
     running = request.config.stash[_RUNNING]
     images = [contents.pause(), contents.client(), contents.dind_29(built)]
@@ -62,10 +78,7 @@ def deployed(request: pytest.FixtureRequest, built: Programs, docker: Docker) ->
             kubelet_settings=_KUBELET,
         )
     )
-    file = directory / "dinp.tar"
-    image.save(docker, file)
-    cluster.import_images([file])
-    file.unlink()
+    cluster.import_images([image_file])
     return Deployed(cluster)
 
 

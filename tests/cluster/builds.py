@@ -107,14 +107,14 @@ def built(build: BuildSet, directory: Path, say: Say) -> Path:
         AssetsError: it cannot be built.
     """
     folder = directory / build.key
-    with _alone(directory / ".lock", say):
+    with alone(directory / ".lock", say):
         if not folder.exists():
             _build(build, folder, say)
     return folder
 
 
 @contextmanager
-def _alone(lock: Path, say: Say = lambda _: None) -> Iterator[None]:
+def alone(lock: Path, say: Say = lambda _: None) -> Iterator[None]:
     """Two runs at once must not build at once: each takes 2 GB, and both want one folder."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
@@ -228,7 +228,7 @@ def pip_install(lock: Path, folder: Path) -> None:
     Raises:
         AssetsError: pip could not; has what it said.
     """
-    with _alone(folder.with_name(f".{folder.name}.lock")):
+    with alone(folder.with_name(f".{folder.name}.lock")):
         if not folder.exists():
             _pip(lock, folder)
 

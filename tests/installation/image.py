@@ -6,6 +6,7 @@ machine's Python: what the Dockerfile asks of it is a shell, python3 with venv, 
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import sysconfig
@@ -26,6 +27,16 @@ from tests.node.python_client import add_tree
 NAME: Final = "dinp:dev"
 NEXT: Final = "dinp:next"  # the same as a new version of it
 _ROOT: Final = Path(__file__).parents[2]
+# What the image is made of, as patterns; data files of packages too.
+_SOURCES: Final = (
+    *("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "requirements*.lock"),
+    *(
+        f"{package}/**/*.{kind}"
+        for package in ("webhook", "certs", "daemon")
+        for kind in ("py", "sh")
+    ),
+)
+_KEPT: Final = "dinp-image-"
 _TAG: Final = f"{sys.version_info[0]}.{sys.version_info[1]}-slim"
 _WHEELS: Final = Path("/usr/share/python-wheels")  # Debian's ensurepip takes pip from there
 _LEFT_OUT: Final = frozenset({"__pycache__", "site-packages", "dist-packages", "test"})
@@ -108,6 +119,25 @@ def save(made: Docker, file: Path) -> None:
     """
     made.run("tag", NAME, NEXT)
     made.run("save", "--output", str(file), NAME, NEXT)
+
+
+def keep(made: Docker) -> None:
+    """Save the image where kept() finds it, instead of one of other sources."""
+    file = kept()
+    for other in file.parent.glob(f"{_KEPT}*"):
+        other.unlink()
+    unfinished = file.with_name(f".{file.name}")
+    save(made, unfinished)
+    unfinished.rename(file)
+
+
+def kept() -> Path:
+    """The file that has the image of these sources, once keep() has saved it."""
+    digest = hashlib.sha256(f"{sys.version}{Path(__file__).read_text('utf-8')}".encode())
+    for name in _SOURCES:
+        for file in sorted(_ROOT.glob(name)):
+            digest.update(str(file.relative_to(_ROOT)).encode() + file.read_bytes())
+    return _ROOT / "build" / "assets" / f"{_KEPT}{digest.hexdigest()[:16]}.tar"
 
 
 def _answers(made: Docker) -> bool:
