@@ -35,7 +35,7 @@ docker run --detach --pull=never localhost/shell:1 busybox sleep 1000
 sleep 1000
 """
 _FAILING: Final = """
-import os, signal
+import os, pathlib, signal, tempfile, time
 import pytest
 from tests.node.conftest import node
 from tests.terminal import teller
@@ -47,6 +47,10 @@ def test_succeeds():
     pass
 def test_fails():
     assert False
+@pytest.mark.parametrize("number", [1, 2])
+def test_waits(number):
+    (pathlib.Path(tempfile.gettempdir()) / f"waits-{number}").touch()
+    time.sleep(1000)
 def test_is_interrupted():
     # A shell's job in the background ignores it, and so does all that the job starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -125,6 +129,37 @@ def test_tests(tmp_path: Path, temporary: Path, word: str, code: int) -> None:
     found = _INTRODUCTION.search(done.stdout + done.stderr)
     assert found is not None, done.stdout
     _wait_until_nothing_is_left(lambda: _left_by_name(Path(found[1])))
+
+
+@pytest.mark.tail
+def test_killed_workers(tmp_path: Path, temporary: Path) -> None:
+    """SIGKILL of a run with two workers ends both and their clusters; the rest is as above."""
+    file = tmp_path / "test_of_a_test.py"
+    file.write_text(_FAILING + "\n", encoding="utf-8")
+    options = ["-p", "no:cacheprovider", f"--rootdir={_ROOT}", "-m", "node", "-n", "2"]
+    pytest_run = [sys.executable, "-m", "pytest", *options, f"{file}::test_waits"]
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        pytest_run, cwd=_ROOT, env=_own(temporary), stdout=subprocess.DEVNULL
+    )
+    try:
+        marks = [temporary / f"waits-{number}" for number in (1, 2)]
+        wait_until(lambda: all(mark.exists() for mark in marks), "both wait", interval=0.5)
+        names = [folder.name for folder in temporary.glob(f"{PREFIX}*")]
+        assert all(_programs(name) >= {"etcd", "kubelet", "containerd"} for name in names)
+        assert len(names) == 2
+    finally:
+        process.kill()
+        process.wait()
+    wait_until(
+        lambda: not any(_programs(name) for name in names),
+        "all processes have ended",
+        seconds=_END_SECONDS,
+        interval=0.5,
+    )
+    _take_down(temporary)
+    _wait_until_nothing_is_left(
+        lambda: [left for name in names for left in _left_by_name(temporary / name)]
+    )
 
 
 def _own(temporary: Path) -> dict[str, str]:
