@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import ssl
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from tests.cluster.processes import PATIENCE
+from tests.cluster.processes import GO_SETTINGS, PATIENCE
 
 _WARNING: Final = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 _JSON: Final = "application/json"
@@ -62,7 +63,13 @@ class Cluster:
         text = given if given is None or isinstance(given, str) else json.dumps(given)
         command = self.kubectl_command(*arguments)
         done = subprocess.run(  # noqa: S603 - our own command
-            command, input=text, capture_output=True, text=True, timeout=seconds, check=False
+            command,
+            env={**os.environ, **GO_SETTINGS},
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
         )
         return Kubectl(done.returncode, done.stdout, done.stderr)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -14,6 +15,9 @@ from tools.processes import with_parent
 
 PATIENCE: Final = 240.0
 """Seconds: much at once is slow on a busy machine. What is to come comes much sooner."""
+
+GO_SETTINGS: Final = {"GOGC": "400"}
+"""For programs written in Go: tests wait for the CPU, and have memory to leave garbage in."""
 
 Found = TypeVar("Found")
 
@@ -29,7 +33,9 @@ def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byte
     SIGKILL, because an API server with watchers takes a minute to end by SIGTERM.
     """
     with log.open("wb") as output:
-        process = subprocess.Popen(with_parent(command), stdout=output, stderr=output)  # noqa: S603 - our own command
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            with_parent(command), env={**os.environ, **GO_SETTINGS}, stdout=output, stderr=output
+        )
     try:
         yield process
     finally:

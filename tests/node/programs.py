@@ -11,6 +11,7 @@ from typing import Final
 
 from tests.cluster import assets
 from tests.cluster.assets import Assets, AssetsError, Say
+from tests.cluster.processes import GO_SETTINGS
 
 # Commands by their Debian packages; some live in sbin, which a user's PATH may lack.
 _COMMANDS: Final = {
@@ -82,7 +83,7 @@ def command(name: str) -> str:
 
 def environment() -> dict[str, str]:
     """For programs of the node: a PATH with sbin, and no proxy or Docker variable of the user's."""
-    return {"PATH": _SYSTEM_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
+    return {"PATH": _SYSTEM_PATH, "HOME": "/root", "LANG": "C.UTF-8", **GO_SETTINGS}
 
 
 def missing_packages() -> list[str]:
