@@ -44,18 +44,23 @@ def _has(suite: Suite, item: pytest.Item) -> bool:
 
 
 def _reads(suite: Suite, path: str) -> bool:
-    is_left_out = any(path.startswith(f"{folder}/") for folder in suite.without)
-    return not is_left_out and any(path.startswith(f"{folder}/") for folder in suite.paths)
+    return _is_in(path, suite.paths) and not _is_in(path, suite.without)
+
+
+def _is_in(path: str, places: tuple[str, ...]) -> bool:
+    """Whether a file, or a test of it, is one of these files or in one of these folders."""
+    file = path.partition("::")[0]
+    return any(file == place or file.startswith(f"{place}/") for place in places)
 
 
 def test_each_file_is_in_a_suite() -> None:
     """Also a file that this run has not read, and what a suite does not read is not for it."""
     files = [str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("test_*.py")]
     assert [] == [file for file in files if not any(_reads(suite, file) for suite in ALL)]
-    (unit,) = (suite for suite in ALL if suite.name == "unit")
+    unit, quick = (suite for suite in ALL if suite.name in ("unit", "properties"))
     marked = re.compile(r"^pytestmark = .*mark\.(cluster|node)", re.MULTILINE)
-    left_out = [ROOT / file for file in files if not _reads(unit, file)]
-    assert [] == [file for file in left_out if not marked.search(file.read_text("utf-8"))]
+    left_out = [file for file in files if not _reads(unit, file) and not _reads(quick, file)]
+    assert [] == [file for file in left_out if not marked.search((ROOT / file).read_text("utf-8"))]
 
 
 def test_e2e_is_a_part_of_e2e_all() -> None:

@@ -149,7 +149,7 @@ def _environment(suite: Suite) -> dict[str, str]:
 
 
 def _arguments(suite: Suite, *, coverage: bool) -> list[str]:
-    measured = ["coverage", "run", "-m"] if coverage else []
+    measured = ["coverage", "run", "-m"] if coverage and suite.coverage else []
     dist = {"files": "loadfile", "tests": "worksteal"}[suite.spread]
     spread = ["-n", str(suite.workers), f"--dist={dist}"] if suite.workers > 1 else []
     spread += [f"--ignore={path}" for path in suite.without]

@@ -19,7 +19,8 @@ class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `paths` and `marks` are pytest's arguments; of `paths` it does not read what is in `without`.
     Over `workers` processes, each with clusters of its own, `spread` deals files, or single
-    tests. `warm` is how many seconds the suite takes when everything is built,
+    tests. What it executes is measured where the command asks for that and `coverage` says so.
+    `warm` is how many seconds the suite takes when everything is built,
     `cold` the same with all of its builds.
     """
 
@@ -30,6 +31,7 @@ class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     marks: str
     without: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
+    coverage: bool = False
     workers: int = 1
     spread: Literal["files", "tests"] = "files"
     warm: int = 0
