@@ -52,9 +52,10 @@ def read(file: Path = FILE) -> tuple[Suite, ...]:
 
 
 def of_target(suites: tuple[Suite, ...], target: Target) -> tuple[Suite, ...]:
-    """The suites of one make target, the longest first: so the last to end is a short one.
+    """The suites of one make target, in the order in which they start.
 
-    Before these come those without needs: they run while the builds of the others do.
+    Those that need less come first: they run while what the others need is built. Among equals
+    the longest: so the last to end is a short one.
     """
     chosen = (suite for suite in suites if target in suite.targets)
-    return tuple(sorted(chosen, key=lambda suite: (bool(suite.needs), -suite.warm)))
+    return tuple(sorted(chosen, key=lambda suite: (len(suite.needs), -suite.warm)))
