@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -13,7 +13,7 @@ from webhook.clients import Client
 from webhook.config import Config
 from webhook.daemon import Daemon
 from webhook.plan import Action, Plan
-from webhook.pod import Container, Pod, PodSpec
+from webhook.pod import Container, Pod, PodSpec, VolumeMount
 from webhook.rules import Mode
 
 _SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
@@ -39,16 +39,14 @@ def mutate(pod: Pod, plan: Plan, config: Config) -> Pod:
 
 def _spec(spec: PodSpec, clients: Iterable[Client], daemon: Daemon, config: Config) -> PodSpec:
     by_name = {client.name: client for client in clients}
+    replacements = [found for client in by_name.values() for found in client.replacements]
+    becomes = {id(found.old): found.new for found in replacements}
 
     def edit(container: Container) -> Container:
         client = by_name.get(container["name"])
-        return container if client is None else _edited(container, client)
+        return container if client is None else _edited(container, client, becomes)
 
-    replaced = {
-        replacement.old["name"]
-        for client in by_name.values()
-        for replacement in client.replacements
-    }
+    replaced = {found.old["name"] for found in replacements}
     new = pod_edits.map_containers(spec, edit)
     new = pod_edits.without_unused_volumes(new, replaced)
     new = pod_edits.with_volumes(new, daemon.volumes)
@@ -60,10 +58,12 @@ def _spec(spec: PodSpec, clients: Iterable[Client], daemon: Daemon, config: Conf
     return new
 
 
-def _edited(container: Container, client: Client) -> Container:
+def _edited(
+    container: Container, client: Client, becomes: Mapping[int, VolumeMount | None]
+) -> Container:
+    """`becomes` has what is replaced in the whole Pod, by identity."""
     new = container
     if client.replacements:
-        becomes = {id(found.old): found.new for found in client.replacements}
         kept = [becomes.get(id(mount), mount) for mount in pods.mounts(container)]
         new = {**new, "volumeMounts": [mount for mount in kept if mount is not None]}
     new = pod_edits.without_env(new, client.removed)

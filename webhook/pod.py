@@ -7,7 +7,8 @@ do not name is not read, and `problem` checks a Pod against them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NotRequired, Required, TypedDict
 
 import msgspec
@@ -190,6 +191,23 @@ def clean_path(path: str) -> str:
 def is_within(path: str, tree: str) -> bool:
     """Whether the clean `path` is `tree` or lies beneath it."""
     return path == tree or path.startswith(tree if tree == "/" else f"{tree}/")
+
+
+class Trees:
+    """Directories by their clean paths; a search takes no longer for many of them."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._roots: list[str] = []  # sorted, each with a `/` at its end, none within another
+        for path in sorted(path if path == "/" else f"{path}/" for path in paths):
+            if not (self._roots and path.startswith(self._roots[-1])):
+                self._roots.append(path)
+
+    def hold(self, path: str) -> bool:
+        """Whether the clean `path` is one of them or lies beneath one."""
+        path = f"{path}/"
+        # What begins with a root follows it directly: a root in between would be within it.
+        before = bisect_right(self._roots, path)
+        return before > 0 and path.startswith(self._roots[before - 1])
 
 
 def literal(text: str) -> str:

@@ -134,9 +134,9 @@ def _host_mounts(
 def _reaches_otherwise(container: Container, host_paths: dict[str, HostPath]) -> bool:
     r"""By Windows' `\\.\pipe\docker_engine`, or by DOCKER_HOST in another directory of the node."""
     scheme, _, socket = pods.env_value(container, "DOCKER_HOST").partition("://")
+    socket = pods.clean_path(socket) if scheme == "unix" else ""
     return any(
-        path.endswith("docker_engine")
-        or (scheme == "unix" and pods.is_within(pods.clean_path(socket), at))
+        path.endswith("docker_engine") or (socket and pods.is_within(socket, at))
         for at, path in _host_mounts(container, host_paths)
     )
 
