@@ -104,7 +104,11 @@ def _sidecar(
         )
         changed = resources.qos_changed(pod, asked)
         warnings = (*warnings, *proxy_warnings, *((changed,) if changed else ()))
-    seeds = _kept(pod, share.seed_containers(settings.share, _seed_source(pod, containers)))
+    source = _seed_source(pod, containers)
+    too_long = share.excess(settings.share, source)
+    if too_long is not None:
+        return too_long
+    seeds = _kept(pod, share.seed_containers(settings.share, source))
     init_containers = (sidecar.with_links(dind, _links(containers, clients, mirrored)), *seeds)
     known = (*sidecar.volumes(settings), *share.volumes(settings.share))
     used = _mounted(init_containers)

@@ -65,11 +65,11 @@ def _daemon_in(container: Container) -> str | None:
     for var in pods.env(container):
         if var["name"] in _SWITCHES and (var.get("value") or "").lower() in _TRUE:
             return f"sets {var['name']}"
-    command, args = container.get("command") or [], container.get("args") or []
+    words = pods.command_line(container)
     if "dind" in (container.get("image") or "").lower() and _is_dind_image(container):
-        starts = _runs(command + args) if command else _entrypoint_runs(args)
+        starts = _runs(words) if container.get("command") else _entrypoint_runs(words)
         return f"runs image {container.get('image')}" if starts else None
-    return "runs dockerd" if _runs(command + args) else None
+    return "runs dockerd" if _runs(words) else None
 
 
 def _is_dind_image(container: Container) -> bool:

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NotRequired, Required, TypedDict
+from typing import Any, Final, NotRequired, Required, TypedDict
 
 import msgspec
 
+from webhook import bounds
+
 Quantity = str | int | float
+
+# The cluster autoscaler's annotation: volumes that do not pin a Pod to its node.
+SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 
 
 class EnvVar(TypedDict, total=False):
@@ -164,6 +169,20 @@ def env_value(container: Container, name: str) -> str:
     return (env_var(container, name) or {"name": name}).get("value") or ""
 
 
+def command_line(container: Container) -> list[str]:
+    """The words that are judged of command and args together: the first `bounds.COMMAND` bytes."""
+    words = [*(container.get("command") or ()), *(container.get("args") or ())]
+    if sum(map(len, words)) + len(words) <= bounds.COMMAND:
+        return words
+    judged, left = [], bounds.COMMAND
+    for word in words:
+        judged.append(word[:left])
+        left -= len(word) + 1  # a word ends with a byte of its own
+        if left <= 0:
+            break
+    return judged
+
+
 def containers(pod: Pod) -> Iterator[Container]:
     """Yield every container, in the order in which the kubelet starts them."""
     yield from pod["spec"].get("initContainers") or ()
@@ -191,6 +210,17 @@ def clean_path(path: str) -> str:
 def is_within(path: str, tree: str) -> bool:
     """Whether the clean `path` is `tree` or lies beneath it."""
     return path == tree or path.startswith(tree if tree == "/" else f"{tree}/")
+
+
+def below(directory: str, sub_path: str) -> str:
+    """The clean path of `sub_path` in a directory that is clean, and is not read again each time.
+
+    Never outside of it: the API server refuses a subPath with `..`.
+    """
+    if not sub_path:
+        return directory
+    inside = clean_path(f"/{sub_path}")
+    return directory if inside == "/" else f"{'' if directory == '/' else directory}{inside}"
 
 
 class Trees:

@@ -377,6 +377,6 @@ def test_own_daemon_says_where() -> None:
 
 
 def test_endless_command_line() -> None:
-    """However many words a command has, none of them is a call."""
-    pod = a_pod({"name": "x", "command": ["dockerd-entrypoint.sh"] * 100_000 + ["cat"]})
+    """However many words a command has, none of them is a call; a bounded part is judged."""
+    pod = a_pod({"name": "x", "command": ["dockerd-entrypoint.sh"] * 5000 + ["cat"]})
     assert own_daemon(pod) is None
