@@ -24,7 +24,7 @@ from webhook.docker_socket import NodeMount
 from webhook.pod import Container, EnvVar, Pod, Trees, Volume, VolumeMount
 from webhook.reasons import Finding, Reason
 from webhook.rules import Mode
-from webhook.settings import Settings
+from webhook.settings import Settings, Share
 
 _PROXY_VARIABLES: Final = (
     *("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"),
@@ -104,11 +104,9 @@ def _sidecar(
         )
         changed = resources.qos_changed(pod, asked)
         warnings = (*warnings, *proxy_warnings, *((changed,) if changed else ()))
-    source = _seed_source(pod, containers)
-    too_long = share.excess(settings.share, source)
-    if too_long is not None:
-        return too_long
-    seeds = _kept(pod, share.seed_containers(settings.share, source))
+    seeds = _seeds(pod, settings.share, containers)
+    if isinstance(seeds, Finding):
+        return seeds
     init_containers = (sidecar.with_links(dind, _links(containers, clients, mirrored)), *seeds)
     known = (*sidecar.volumes(settings), *share.volumes(settings.share))
     used = _mounted(init_containers)
@@ -134,6 +132,15 @@ def _kept(pod: Pod, wanted: Iterable[Container]) -> Iterator[Container]:
     return (there.get(one["name"], one) for one in wanted)
 
 
+def _seeds(
+    pod: Pod, shares: Sequence[Share], clients: Sequence[Container]
+) -> Iterable[Container] | Finding:
+    if not any(one.seed for one in shares):
+        return ()
+    source = _seed_source(pod, clients)
+    return share.excess(source) or _kept(pod, share.seed_containers(shares, source))
+
+
 def _seed_source(pod: Pod, clients: Sequence[Container]) -> Container:
     """The client whose image fills the shares: the default container, else the first that stays."""
     main = set(map(id, pod["spec"]["containers"]))
@@ -152,6 +159,8 @@ def _links(
     """
     paths = [pods.clean_path(path) for client in clients for path in client.socket_paths]
     paths += [path for container in containers for path in docker_socket.migrated_paths(container)]
+    if not paths:
+        return []
     trees = Trees(mount["mountPath"] for mount in mirrored)
     return [
         path

@@ -26,50 +26,57 @@ def excess(pod: Pod) -> Finding | None:
 def _found(pod: Pod) -> Iterator[Finding]:
     yield from _numbers(pod)  # first: the others walk these lists
     for name, value in pods.annotations_of(pod).items():
-        if name in _ANNOTATIONS:
-            yield from _over(f"annotation {name}", len(value), _ANNOTATIONS[name])
+        if len(value) > (bound := _ANNOTATIONS.get(name, len(value))):
+            yield _over(f"annotation {name}", len(value), bound)
     for at, volume in enumerate(pods.volumes(pod)):
-        host_path = (volume.get("hostPath") or {}).get("path") or ""
-        if len(volume["name"]) > bounds.NAME or len(host_path) > bounds.PATH:
-            where = f"spec.volumes[{at}]"
-            yield from _over(f"{where}.name", len(volume["name"]), bounds.NAME)
-            yield from _over(f"{where}.hostPath.path", len(host_path), bounds.PATH)
+        host_path = volume.get("hostPath")
+        path = (host_path.get("path") or "") if host_path else ""
+        if len(volume["name"]) > bounds.NAME:
+            yield _over(f"spec.volumes[{at}].name", len(volume["name"]), bounds.NAME)
+        if len(path) > bounds.PATH:
+            yield _over(f"spec.volumes[{at}].hostPath.path", len(path), bounds.PATH)
     for at, container in enumerate(pod["spec"].get("initContainers") or ()):
-        yield from _of_container(container, f"spec.initContainers[{at}]")
+        yield from _of_container(container, "initContainers", at)
     for at, container in enumerate(pod["spec"]["containers"]):
-        yield from _of_container(container, f"spec.containers[{at}]")
+        yield from _of_container(container, "containers", at)
 
 
 def _numbers(pod: Pod) -> Iterator[Finding]:
     containers = list(pods.containers(pod))
     mounts = sum(len(pods.mounts(container)) for container in containers)
-    yield from _over("the Pod", len(containers), bounds.CONTAINERS, "containers")
-    yield from _over("the Pod", mounts, bounds.MOUNTS, "volumeMounts")
-    yield from _over("the Pod", len(pods.volumes(pod)), bounds.VOLUMES, "volumes")
+    if len(containers) > bounds.CONTAINERS:
+        yield _over("the Pod", len(containers), bounds.CONTAINERS, "containers")
+    if mounts > bounds.MOUNTS:
+        yield _over("the Pod", mounts, bounds.MOUNTS, "volumeMounts")
+    if len(pods.volumes(pod)) > bounds.VOLUMES:
+        yield _over("the Pod", len(pods.volumes(pod)), bounds.VOLUMES, "volumes")
 
 
-def _of_container(container: Container, where: str) -> Iterator[Finding]:
-    yield from _over(f"{where}.name", len(container["name"]), bounds.NAME)
-    yield from _over(f"{where}.image", len(container.get("image") or ""), bounds.IMAGE)
-    for at, mount in enumerate(pods.mounts(container)):
-        if len(mount["name"]) > bounds.NAME or any(map(_is_long, _paths(mount))):
-            yield from _of_mount(mount, f"{where}.volumeMounts[{at}]")
+def _of_container(container: Container, section: str, at: int) -> Iterator[Finding]:
+    name, image = container["name"], container.get("image") or ""
+    if len(name) > bounds.NAME:
+        yield _over(f"spec.{section}[{at}].name", len(name), bounds.NAME)
+    if len(image) > bounds.IMAGE:
+        yield _over(f"spec.{section}[{at}].image", len(image), bounds.IMAGE)
+    for number, mount in enumerate(pods.mounts(container)):
+        below = mount.get("subPath") or mount.get("subPathExpr")
+        if below or len(mount["name"]) > bounds.NAME or len(mount["mountPath"]) > bounds.PATH:
+            yield from _of_mount(mount, f"spec.{section}[{at}].volumeMounts[{number}]")
     if resources := container.get("resources"):
-        yield from _of_resources(resources, f"{where}.resources")
-
-
-def _paths(mount: VolumeMount) -> tuple[str, str, str]:
-    return mount["mountPath"], mount.get("subPath") or "", mount.get("subPathExpr") or ""
-
-
-def _is_long(path: str) -> bool:
-    return len(path) > bounds.PATH
+        yield from _of_resources(resources, f"spec.{section}[{at}].resources")
 
 
 def _of_mount(mount: VolumeMount, where: str) -> Iterator[Finding]:
-    yield from _over(f"{where}.name", len(mount["name"]), bounds.NAME)
-    for field, path in zip(("mountPath", "subPath", "subPathExpr"), _paths(mount), strict=True):
-        yield from _over(f"{where}.{field}", len(path), bounds.PATH)
+    for field, bound in _OF_MOUNT.items():
+        text = cast("Mapping[str, str | None]", mount).get(field) or ""
+        if len(text) > bound:
+            yield _over(f"{where}.{field}", len(text), bound)
+
+
+_OF_MOUNT: Final = {
+    "name": bounds.NAME,
+    **dict.fromkeys(("mountPath", "subPath", "subPathExpr"), bounds.PATH),
+}
 
 
 def _of_resources(resources: Resources, where: str) -> Iterator[Finding]:
@@ -77,10 +84,10 @@ def _of_resources(resources: Resources, where: str) -> Iterator[Finding]:
         amounts = cast("Mapping[str, Quantity]", resources.get(field) or {})
         for name in RESOURCES:
             amount = amounts.get(name)
-            if isinstance(amount, str):  # a number that JSON has is short
-                yield from _over(f"{where}.{field}.{name}", len(amount), bounds.QUANTITY)
+            # A number that JSON has is short.
+            if isinstance(amount, str) and len(amount) > bounds.QUANTITY:
+                yield _over(f"{where}.{field}.{name}", len(amount), bounds.QUANTITY)
 
 
-def _over(key: str, length: int, bound: int, unit: str = "characters") -> Iterator[Finding]:
-    if length > bound:
-        yield Reason.TOO_LONG.say(key=key, length=f"{length:,} {unit}", bound=f"{bound:,}")
+def _over(key: str, length: int, bound: int, unit: str = "characters") -> Finding:
+    return Reason.TOO_LONG.say(key=key, length=f"{length:,} {unit}", bound=f"{bound:,}")

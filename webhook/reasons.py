@@ -216,16 +216,11 @@ class Reason(Enum):
 
     def say(self, **blanks: object) -> Finding:
         """Fill in the sentence. A missing blank is a KeyError: a bug of ours."""
-        return Finding(
-            self, self.text.format_map({name: _cut(value) for name, value in blanks.items()})
-        )
-
-
-def _cut(blank: object) -> object:
-    """A Pod may have a thousand warnings of one long text: none quotes it whole."""
-    if isinstance(blank, str) and len(blank) > bounds.QUOTED:
-        return f"{blank[: bounds.QUOTED]}…"
-    return blank
+        for name, blank in blanks.items():
+            if isinstance(blank, str) and len(blank) > bounds.QUOTED:
+                # A Pod may have a thousand warnings of one long text: none quotes it whole.
+                blanks[name] = f"{blank[: bounds.QUOTED]}…"
+        return Finding(self, self.text.format(**blanks))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,8 @@ def mounts(shares: Sequence[Share]) -> tuple[VolumeMount, ...]:
     )
 
 
-def excess(shares: Sequence[Share], client: Container) -> Finding | None:
+def excess(client: Container) -> Finding | None:
     """A Finding where each seed would repeat too much of `client`, or None."""
-    if not any(share.seed for share in shares):
-        return None
     length = len(msgspec.json.encode([client.get(key) for key in _INHERITED]))
     if length <= bounds.COPIED:
         return None
