@@ -189,10 +189,11 @@ def _proxy(pod: Pod, config: Config) -> tuple[tuple[EnvVar, ...], tuple[Finding,
         )
         return variables, ()
     container = bind_mounts.default_container(pod)
+    declared = {variable["name"]: variable for variable in pods.env(container)}  # the last counts
     copied: list[EnvVar] = []
     warnings = []
     for name in _PROXY_VARIABLES:
-        variable = pods.env_var(container, name)
+        variable = declared.get(name)
         if variable is None:
             continue
         if "$(" in (variable.get("value") or ""):

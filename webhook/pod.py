@@ -172,7 +172,7 @@ def env_value(container: Container, name: str) -> str:
 def command_line(container: Container) -> list[str]:
     """The words that are judged of command and args together: the first `bounds.COMMAND` bytes."""
     words = [*(container.get("command") or ()), *(container.get("args") or ())]
-    if sum(map(len, words)) + len(words) <= bounds.COMMAND:
+    if not words or sum(map(len, words)) + len(words) <= bounds.COMMAND:
         return words
     judged, left = [], bounds.COMMAND
     for word in words:

@@ -73,8 +73,9 @@ def qos_class(containers: Iterable[Container]) -> QosClass:
     """
     guaranteed, any_set = True, False
     for container in containers:
-        requests = _compute(_of(container, "requests"))
-        limits = _compute(_of(container, "limits"))
+        resources = container.get("resources") or {}
+        requests = _compute(resources.get("requests"))
+        limits = _compute(resources.get("limits"))
         any_set = any_set or bool(requests or limits)
         complete = limits.keys() == {"cpu", "memory"}
         guaranteed = guaranteed and complete and {**limits, **requests} == limits
@@ -87,8 +88,10 @@ def _of(container: Container, field: Literal["requests", "limits"]) -> dict[str,
     return (container.get("resources") or {}).get(field) or {}
 
 
-def _compute(resources: dict[str, Quantity]) -> dict[str, Decimal]:
+def _compute(resources: dict[str, Quantity] | None) -> dict[str, Decimal]:
     found: dict[str, Decimal] = {}
+    if not resources:
+        return found
     for name in ("cpu", "memory"):
         if name in resources and (value := quantity.parse_or_zero(resources[name])) > 0:
             found[name] = value
