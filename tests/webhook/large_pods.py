@@ -193,11 +193,7 @@ def _list(path: _Path, values: dict[str, Make]) -> Iterator[Family]:
     if path[-1] in {"containers", "initContainers"}:
         return
     for label, make in values.items():
-        yield _items(
-            f"{_shown(path)}, half {label}",
-            path,
-            functools.partial(lambda make, at: (make if at % 2 else first)(at), make),
-        )
+        yield _halves(f"{_shown(path)}, half {label}", path, first, make)
 
 
 def _items(name: str, path: _Path, make: Make) -> Family:
@@ -206,6 +202,16 @@ def _items(name: str, path: _Path, make: Make) -> Family:
     def grown(n: int) -> dict[str, Any]:
         there = _at(base(), path) or []
         return _with(path, [*there, *map(make, range(n))])
+
+    return Family(f"list {name}", grown)
+
+
+def _halves(name: str, path: _Path, first: Make, second: Make) -> Family:
+    """First all of the one, then all of the other: a search for these goes over those."""
+
+    def grown(n: int) -> dict[str, Any]:
+        there = _at(base(), path) or []
+        return _with(path, [*there, *map(first, range(n // 2)), *map(second, range(n // 2))])
 
     return Family(f"list {name}", grown)
 
