@@ -13,7 +13,7 @@ import itertools
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Required, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Required, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from webhook import annotations as known
 from webhook.pod import Pod
@@ -127,18 +127,20 @@ def families() -> Iterator[Family]:
             yield _variable(name, unit)
 
 
-def products() -> Iterator[Family]:
-    """A text and a list that grow together, n of each."""
-    lists = [one for one in families() if one.name.startswith("list ")]
-    for text in families():
-        if text.name.startswith("text ") and text.name.endswith(_OF_PRODUCTS):
-            yield from (_product(text, one) for one in lists)
+def merged(one: Any, other: Any) -> Any:
+    """Both Pods in one: of two lists item by item, of two texts the longer one."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {**one, **{key: merged(one.get(key), value) for key, value in other.items()}}
+    if isinstance(one, list) and isinstance(other, list):
+        pairs = zip(one, other, strict=False)
+        long = one if len(one) > len(other) else other
+        return [*(merged(*pair) for pair in pairs), *long[min(len(one), len(other)) :]]
+    return one if isinstance(one, str) and len(one) > len(str(other)) else other or one
 
 
 # ---- what grows ----------------------------------------------------------------------------
 
 _Path = tuple[str | int, ...]
-_OF_PRODUCTS = ("of 'x'", "of '/x#:seed,'", "of 'a/'")
 
 
 def _in_typed_dict(kind: Any, path: _Path) -> Iterator[Family]:
@@ -261,23 +263,6 @@ def _repeated(unit: str, length: int) -> str:
     if "#" in unit:
         return "".join(unit.replace("#", str(at)) for at in range(times))[:length]
     return (unit * times)[:length]
-
-
-def _product(text: Family, many: Family) -> Family:
-    def grown(n: int) -> dict[str, Any]:
-        return cast("dict[str, Any]", _merged(text.grown(n), many.grown(n)))
-
-    return Family(f"{text.name} x {many.name}", grown)
-
-
-def _merged(one: Any, other: Any) -> Any:
-    if isinstance(one, dict) and isinstance(other, dict):
-        return {**one, **{key: _merged(one.get(key), value) for key, value in other.items()}}
-    if isinstance(one, list) and isinstance(other, list):
-        pairs = zip(one, other, strict=False)
-        long = one if len(one) > len(other) else other
-        return [*(_merged(*pair) for pair in pairs), *long[min(len(one), len(other)) :]]
-    return one if isinstance(one, str) and len(one) > len(str(other)) else other or one
 
 
 # ---- values of a type ----------------------------------------------------------------------
