@@ -213,7 +213,7 @@ def _halves(name: str, path: _Path, first: Make, second: Make) -> Family:
 
     def grown(n: int) -> dict[str, Any]:
         there = _at(base(), path) or []
-        return _with(path, [*there, *map(first, range(n // 2)), *map(second, range(n // 2))])
+        return _with(path, [*there, *map(first, range(n // 2)), *map(second, range(n // 2, n))])
 
     return Family(f"list {name}", grown)
 
