@@ -174,12 +174,12 @@ def command_line(container: Container) -> list[str]:
     words = [*(container.get("command") or ()), *(container.get("args") or ())]
     if not words or sum(map(len, words)) + len(words) <= bounds.COMMAND:
         return words
-    judged, left = [], bounds.COMMAND
-    for word in words:
+    judged: list[str] = []
+    left = bounds.COMMAND
+    while left > 0:
+        word = words[len(judged)]
         judged.append(word[:left])
         left -= len(word) + 1  # a word ends with a byte of its own
-        if left <= 0:
-            break
     return judged
 
 
