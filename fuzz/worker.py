@@ -7,6 +7,7 @@
 | mutations | golden cases' reviews with nodes dropped, moved, retyped, nested ..., some with bytes flipped |
 | bytes | golden cases' reviews with bytes flipped only: what `coverage` is replaced by |
 | hypothesis | the property tests' Pods, half of them with any JSON in some place |
+| large | Pods in which some lists and texts have grown, up to 3 MiB |
 | coverage | libFuzzer by atheris, guided by the coverage of webhook/; bytes, and our mutations |
 """
 
@@ -55,6 +56,13 @@ def _bytes(bodies: Bodies, reporter: Reporter, count: int) -> None:
         reporter.judge(bodies.served(bodies.flipped(originals[at % len(originals)])))
 
 
+def _large(_bodies: Bodies, reporter: Reporter, count: int) -> None:
+    bodies = importlib.import_module("fuzz.large").LargeBodies(int(sys.argv[3]))
+    for _ in range(count):
+        reporter.judge(bodies.case())
+        reporter.tell()  # one may take a while
+
+
 def _hypothesis(_bodies: Bodies, reporter: Reporter, count: int) -> None:
     generated = importlib.import_module("fuzz.generated")
     seed = int(sys.argv[3]) * 1_000_003
@@ -67,6 +75,7 @@ _ENGINES: Mapping[str, Callable[[Bodies, Reporter, int], None]] = {
     "mutations": _mutations,
     "bytes": _bytes,
     "hypothesis": _hypothesis,
+    "large": _large,
 }
 
 

@@ -4,11 +4,12 @@
     python -m tools.fuzz --replay build/fuzz/<problem>.case
 
 N bodies under all rules and some configs, by two processes at a time: mutated reviews of the
-golden cases 70 %, atheris (or flipped bytes, where it is not installed) 29.5 %, hypothesis, which
-makes only some 70 a second, 0.5 %. Of every 200 the body must decode; of one in fifty the
-patch is applied with jsonpatch and reviewed again, which must change nothing. Exit code 1, and a
-reproducer in the folder, for each kind of problem: another exception, 2 s of processor time for
-one body, more than 512 MiB resident, a process that dies or says nothing for 90 s.
+golden cases 70 %, atheris (or flipped bytes, where it is not installed) 29.4 %, hypothesis, which
+makes only some 70 a second, 0.5 %, and large Pods, up to 3 MiB and some 10 a second, 0.1 %. Of
+every 200 the body must decode; of one in fifty the patch is applied with jsonpatch and reviewed
+again, which must change nothing. Exit code 1, and a reproducer in the folder, for each kind of
+problem: another exception, 2 s of processor time for one body, more than 512 MiB resident, a
+process that dies or says nothing for 90 s.
 
 Hypothesis itself takes 250 MiB when it first builds its tables; a review never comes near.
 The seed makes all of it repeatable but atheris, whose choices follow the coverage it sees.
@@ -92,11 +93,13 @@ def replay(file: Path) -> int:
 def share(count: int, seed: int, *, guided: bool) -> list[Job]:
     """The jobs whose counts add up to `count`, the longest first, each with a seed of its own."""
     generated = max(count // 200, min(count, PROCESSES))
-    by_bytes = (count - generated) * 3 // 10
+    large = max(count // 1000, min(count - generated, PROCESSES))
+    by_bytes = (count - generated - large) * 3 // 10
     shares = {
-        "mutations": count - generated - by_bytes,
+        "mutations": count - generated - large - by_bytes,
         "coverage" if guided else "bytes": by_bytes,
         "hypothesis": generated,
+        "large": large,
     }
     return [
         Job(engine, whole // PROCESSES + (at < whole % PROCESSES), seed * PROCESSES + at)

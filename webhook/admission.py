@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 import msgspec
 
-from webhook import __version__, patch, plan, rules
+from webhook import __version__, memory, patch, plan, rules
 from webhook import pod as pods
 from webhook.config import Config
 from webhook.mutation import mutate
@@ -141,6 +141,13 @@ def review(body: bytes, rule: Rule, config: Config) -> Outcome:
     Raises:
         ReviewError: `body` is no AdmissionReview v1 of a v1 Pod; the message names the place.
     """
+    try:
+        return _reviewed(body, rule, config)
+    finally:
+        memory.give_back(len(body))
+
+
+def _reviewed(body: bytes, rule: Rule, config: Config) -> Outcome:
     request, pod, problem = _decode(body)
     if request.operation != "CREATE" or request.sub_resource:
         result = _unchanged(pod, Reason.OTHER_OPERATION.say())

@@ -13,9 +13,10 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, get_args
 
-from webhook import bind_mounts, names, quantity, rules, storage
+from webhook import bind_mounts, bounds, names, quantity, rules, storage
 from webhook import pod as pods
 from webhook.config import Config, Transport
 from webhook.pod import Pod
@@ -37,12 +38,13 @@ Parser = Callable[[str, str, Config], object]  # key, value, config -> value or 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One row: `field` of Settings it fills; None: read elsewhere."""
+    """One row: `field` of Settings it fills; None: read elsewhere. `longest` in characters."""
 
     name: str
     parse: Parser | None = None
     field: str | None = None
     sidecar_only: bool = True
+    longest: int = bounds.ANNOTATION
 
 
 def read_settings(pod: Pod, mode: Mode, config: Config) -> Settings | Finding:
@@ -71,11 +73,20 @@ def read_settings(pod: Pod, mode: Mode, config: Config) -> Settings | Finding:
 
 def unknown_annotations(pod: Pod) -> Iterator[Finding]:
     """Warn of annotations under dinp.io/ that are not in the table: most are typos."""
-    for name in pods.annotations_of(pod):
-        if name.startswith("dinp.io/") and name not in TABLE:
-            close = difflib.get_close_matches(name, TABLE, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            yield Reason.UNKNOWN_ANNOTATION.say(key=name, hint=hint)
+    unknown = (
+        name
+        for name in pods.annotations_of(pod)
+        if name.startswith("dinp.io/") and name not in TABLE
+    )
+    for at, name in enumerate(islice(unknown, bounds.WARNINGS + 1)):
+        # difflib takes 0.2 ms for each, and more for longer ones: for those that a person wrote.
+        guessed = at < _GUESSED and len(name) <= bounds.NAME
+        close = difflib.get_close_matches(name, TABLE, n=1) if guessed else []
+        hint = f"; did you mean {close[0]}?" if close else ""
+        yield Reason.UNKNOWN_ANNOTATION.say(key=name, hint=hint)
+
+
+_GUESSED: Final = 20
 
 
 # ---- parsers -------------------------------------------------------------------------------
@@ -139,22 +150,35 @@ def _resources(key: str, value: str, _config: Config) -> object:
         try:
             if quantity.parse(amount) < 0:
                 return _bad(key, value, f"{item} is negative")
+        except quantity.TooLongError:
+            return _long_quantity(key, amount)
         except ValueError as error:
             return _bad(key, value, str(error))
         found[resource] = amount
     return found or _bad(key, value, expected)
 
 
+def _long_quantity(key: str, amount: str) -> Finding:
+    length = f"a quantity of {len(amount):,} characters"
+    return Reason.TOO_LONG.say(key=f"annotation {key}", length=length, bound=bounds.QUANTITY)
+
+
 def _storage(key: str, value: str, _config: Config) -> object:
     try:
         return storage.parse(value)
+    except quantity.TooLongError:
+        return _long_quantity(key, value.rpartition(":")[2])
     except ValueError as error:
         return _bad(key, value, str(error))
 
 
 def _share(key: str, value: str, _config: Config) -> object:
     shares = []
-    for item in _items(value):
+    items = _items(value)
+    if len(items) > bounds.SHARES:
+        length = f"{len(items):,} paths"
+        return Reason.TOO_LONG.say(key=f"annotation {key}", length=length, bound=bounds.SHARES)
+    for item in items:
         path, _, option = item.partition(":")
         if not path.startswith("/") or option not in {"", "seed"} or pods.clean_path(path) != path:
             return _bad(key, item, "expected absolute, clean paths, each maybe with :seed")
@@ -180,13 +204,13 @@ def _dockerd_args(key: str, value: str, _config: Config) -> object:
     if not args or not all(arg.startswith("--") for arg in args):
         return _bad(key, value, "expected flags, each as --flag=value")
     for arg in args:
-        flag = arg.partition("=")[0]
-        if not any(fnmatch.fnmatchcase(flag, f"--{pattern}") for pattern in ALLOWED_FLAGS):
+        if not _ALLOWED_FLAG.fullmatch(arg.partition("=")[0]):
             allowed = ", ".join(f"--{name}=…" for name in ALLOWED_FLAGS)
             return Reason.FLAG_NOT_ALLOWED.say(value=arg, allowed=allowed)
     return args
 
 
+_ALLOWED_FLAG = re.compile("|".join(fnmatch.translate(f"--{name}") for name in ALLOWED_FLAGS))
 _REGISTRY = re.compile(
     r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"
 )
@@ -210,7 +234,7 @@ def _is_mirror(item: str) -> bool:
 TABLE: Final = {
     row.name: row
     for row in (
-        Annotation(rules.INJECT, sidecar_only=False),
+        Annotation(rules.INJECT, sidecar_only=False, longest=bounds.NAME),
         Annotation(names.STATUS, sidecar_only=False),
         Annotation(
             "dinp.io/containers",
@@ -218,9 +242,11 @@ TABLE: Final = {
             "containers",
             sidecar_only=False,
         ),
-        Annotation("dinp.io/transport", _one_of(*get_args(Transport)), "transport"),
-        Annotation("dinp.io/rootless", _boolean, "rootless"),
-        Annotation("dinp.io/image", _image, "image"),
+        Annotation(
+            "dinp.io/transport", _one_of(*get_args(Transport)), "transport", longest=bounds.NAME
+        ),
+        Annotation("dinp.io/rootless", _boolean, "rootless", longest=bounds.NAME),
+        Annotation("dinp.io/image", _image, "image", longest=bounds.IMAGE),
         Annotation("dinp.io/requests", _resources, "requests"),
         Annotation("dinp.io/limits", _resources, "limits"),
         Annotation("dinp.io/storage", _storage, "storage"),
@@ -235,7 +261,7 @@ TABLE: Final = {
             _list_of(_is_registry, "expected hosts such as registry.example.com:5000, or CIDRs"),
             "insecure_registries",
         ),
-        Annotation("dinp.io/daemon-config", _daemon_config, "daemon_config"),
+        Annotation("dinp.io/daemon-config", _daemon_config, "daemon_config", longest=bounds.NAME),
         Annotation("dinp.io/dockerd-args", _dockerd_args, "dockerd_args"),
     )
 }

@@ -66,8 +66,11 @@ def mirror(
     init = {container["name"] for container in pod["spec"].get("initContainers") or ()}
     for container in sorted(clients, key=lambda c: (c["name"] != default, c["name"] in init)):
         for mount in pods.mounts(container):
-            if (container["name"], mount["mountPath"]) not in excluded and _is_eligible(mount):
-                _add(result, container, mount)
+            path = pods.clean_path(mount["mountPath"])
+            if (container["name"], mount["mountPath"]) not in excluded and _is_eligible(
+                mount, path
+            ):
+                _add(result, container, mount, path)
     return tuple(mount for mount, _ in result.by_path.values()), tuple(result.warnings)
 
 
@@ -78,10 +81,9 @@ def default_container(pod: Pod) -> Container:
     return next((container for container in everyone if container["name"] == named), everyone[0])
 
 
-def _is_eligible(mount: VolumeMount) -> bool:
+def _is_eligible(mount: VolumeMount, path: str) -> bool:
     if names.is_own_volume(mount["name"]):
         return False
-    path = pods.clean_path(mount["mountPath"])
     return path.startswith("/") and not is_system(path)
 
 
@@ -101,8 +103,7 @@ def _written_by_init(pod: Pod, excluded: Collection[tuple[str, str]]) -> Iterato
                 yield mount["name"]
 
 
-def _add(result: _Mirror, container: Container, mount: VolumeMount) -> None:
-    path = pods.clean_path(mount["mountPath"])
+def _add(result: _Mirror, container: Container, mount: VolumeMount, path: str) -> None:
     blanks = {"container": container["name"], "path": path}
     if mount.get("subPathExpr"):
         result.warnings.append(Reason.SUB_PATH_EXPR.say(**blanks))

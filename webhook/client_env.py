@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from webhook import docker_socket, names
+from webhook import bounds, docker_socket, names
 from webhook import pod as pods
 from webhook.endpoint import Endpoint
 from webhook.pod import Container, EnvVar
@@ -73,7 +73,8 @@ def client_env(container: Container, endpoint: Endpoint, node_paths: Collection[
 
 def _is_replaceable(var: EnvVar, endpoint: Endpoint, node_paths: Collection[str]) -> bool:
     value = var.get("value") or ""
-    if var.get("valueFrom"):
+    # No socket has so long a path: sun_path ends at 108.
+    if var.get("valueFrom") or len(value) > bounds.PATH:
         return False
     if value in {"", endpoint.docker_host}:
         return True
@@ -133,7 +134,7 @@ def _no_proxy(env: _Env, host: str) -> Iterator[EnvVar]:
         if var.get("valueFrom"):
             continue
         hosts = var.get("value") or ""
-        listed = {part.strip() for part in hosts.split(",")}
+        listed = {part.strip() for part in hosts[: bounds.COMMAND].split(",")}
         if listed.isdisjoint({"*", host}):
             yield {"name": name, "value": f"{hosts},{host}" if hosts else host}
 

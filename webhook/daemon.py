@@ -21,10 +21,10 @@ from webhook.client_env import NO_PROXY_VARIABLES
 from webhook.clients import Client
 from webhook.config import Config
 from webhook.docker_socket import NodeMount
-from webhook.pod import Container, EnvVar, Pod, Volume, VolumeMount
+from webhook.pod import Container, EnvVar, Pod, Trees, Volume, VolumeMount
 from webhook.reasons import Finding, Reason
 from webhook.rules import Mode
-from webhook.settings import Settings
+from webhook.settings import Settings, Share
 
 _PROXY_VARIABLES: Final = (
     *("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"),
@@ -62,7 +62,7 @@ def _shared(pod: Pod, clients: Sequence[Client], config: Config) -> Daemon:
     init_containers: tuple[Container, ...] = ()
     if names.CLI in used:
         cli = shared_daemon.cli_container(config, bind_mounts.default_container(pod))
-        init_containers = (_kept(pod, cli),)
+        init_containers = (*_kept(pod, [cli]),)
     uses_socket = any(client.uses_socket for client in clients)
     return Daemon(
         volumes=tuple(shared_daemon.volumes(used | _mounted(init_containers), config)),
@@ -104,10 +104,9 @@ def _sidecar(
         )
         changed = resources.qos_changed(pod, asked)
         warnings = (*warnings, *proxy_warnings, *((changed,) if changed else ()))
-    seeds = [
-        _kept(pod, seed)
-        for seed in share.seed_containers(settings.share, _seed_source(pod, containers))
-    ]
+    seeds = _seeds(pod, settings.share, containers)
+    if isinstance(seeds, Finding):
+        return seeds
     init_containers = (sidecar.with_links(dind, _links(containers, clients, mirrored)), *seeds)
     known = (*sidecar.volumes(settings), *share.volumes(settings.share))
     used = _mounted(init_containers)
@@ -125,19 +124,29 @@ def _mounted(containers: Iterable[Container]) -> set[str]:
     return {mount["name"] for container in containers for mount in pods.mounts(container)}
 
 
-def _kept(pod: Pod, wanted: Container) -> Container:
-    """The init container of an earlier pass, which another webhook may have changed, or `wanted`."""
+def _kept(pod: Pod, wanted: Iterable[Container]) -> Iterator[Container]:
+    """The init containers of an earlier pass, which another webhook may have changed, or `wanted`."""
+    there: dict[str, Container] = {}
     for container in pod["spec"].get("initContainers") or ():
-        if container["name"] == wanted["name"]:
-            return container
-    return wanted
+        there.setdefault(container["name"], container)
+    return (there.get(one["name"], one) for one in wanted)
+
+
+def _seeds(
+    pod: Pod, shares: Sequence[Share], clients: Sequence[Container]
+) -> Iterable[Container] | Finding:
+    if not any(one.seed for one in shares):
+        return ()
+    source = _seed_source(pod, clients)
+    return share.excess(source) or _kept(pod, share.seed_containers(shares, source))
 
 
 def _seed_source(pod: Pod, clients: Sequence[Container]) -> Container:
     """The client whose image fills the shares: the default container, else the first that stays."""
+    main = set(map(id, pod["spec"]["containers"]))
+    staying = [container for container in clients if id(container) in main]
     default = bind_mounts.default_container(pod)
-    staying = [container for container in clients if container in pod["spec"]["containers"]]
-    return default if default in staying else (*staying, *clients)[0]
+    return next((one for one in staying if one is default), (*staying, *clients)[0])
 
 
 def _links(
@@ -150,14 +159,14 @@ def _links(
     """
     paths = [pods.clean_path(path) for client in clients for path in client.socket_paths]
     paths += [path for container in containers for path in docker_socket.migrated_paths(container)]
-    trees = [mount["mountPath"] for mount in mirrored]
+    if not paths:
+        return []
+    trees = Trees(mount["mountPath"] for mount in mirrored)
     return [
         path
         for path in dict.fromkeys(paths)
         # A line break would be two links: dind.sh reads one a line.
-        if path not in docker_socket.DEFAULT_PATHS
-        and "\n" not in path
-        and not any(pods.is_within(path, tree) for tree in trees)
+        if path not in docker_socket.DEFAULT_PATHS and "\n" not in path and not trees.hold(path)
     ]
 
 
@@ -180,10 +189,11 @@ def _proxy(pod: Pod, config: Config) -> tuple[tuple[EnvVar, ...], tuple[Finding,
         )
         return variables, ()
     container = bind_mounts.default_container(pod)
+    declared = {variable["name"]: variable for variable in pods.env(container)}  # the last counts
     copied: list[EnvVar] = []
     warnings = []
     for name in _PROXY_VARIABLES:
-        variable = pods.env_var(container, name)
+        variable = declared.get(name)
         if variable is None:
             continue
         if "$(" in (variable.get("value") or ""):

@@ -69,7 +69,7 @@ class NodeMount:
 def node_mounts(pod: Pod) -> tuple[NodeMount, ...]:
     """Every volumeMount that shows the node's Docker, in the order of the containers."""
     host_paths = {
-        volume["name"]: path
+        volume["name"]: pods.clean_path(path)
         for volume in pods.volumes(pod)
         if (path := (volume.get("hostPath") or {}).get("path"))
         and not names.is_own_volume(volume["name"])
@@ -86,7 +86,7 @@ def _of(container: Container, host_paths: dict[str, str]) -> Iterator[NodeMount]
     for mount in pods.mounts(container):
         host_path = host_paths.get(mount["name"])
         if host_path is not None:
-            path = pods.clean_path(f"{host_path}/{_sub_path(mount)}")
+            path = pods.below(host_path, _sub_path(mount))
             seen.append((mount, path, _kind(path)))
     has_cli = any(kind is Kind.CLI for _, _, kind in seen)
     for mount, path, kind in seen:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
-from webhook import __version__, names, pod_edits
+from webhook import __version__, bounds, names, pod_edits
 from webhook import pod as pods
 from webhook.clients import Client
 from webhook.config import Config
 from webhook.daemon import Daemon
 from webhook.plan import Action, Plan
-from webhook.pod import Container, Pod, PodSpec
+from webhook.pod import Container, Pod, PodSpec, VolumeMount
 from webhook.rules import Mode
 
-_SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+# Two lists of lines in JSON, where a control character takes six.
+_LONGEST_STATUS: Final = 12 * bounds.STATUS + 4096
 
 
 def mutate(pod: Pod, plan: Plan, config: Config) -> Pod:
@@ -39,16 +40,14 @@ def mutate(pod: Pod, plan: Plan, config: Config) -> Pod:
 
 def _spec(spec: PodSpec, clients: Iterable[Client], daemon: Daemon, config: Config) -> PodSpec:
     by_name = {client.name: client for client in clients}
+    replacements = [found for client in by_name.values() for found in client.replacements]
+    becomes = {id(found.old): found.new for found in replacements}
 
     def edit(container: Container) -> Container:
         client = by_name.get(container["name"])
-        return container if client is None else _edited(container, client)
+        return container if client is None else _edited(container, client, becomes)
 
-    replaced = {
-        replacement.old["name"]
-        for client in by_name.values()
-        for replacement in client.replacements
-    }
+    replaced = {found.old["name"] for found in replacements}
     new = pod_edits.map_containers(spec, edit)
     new = pod_edits.without_unused_volumes(new, replaced)
     new = pod_edits.with_volumes(new, daemon.volumes)
@@ -60,10 +59,12 @@ def _spec(spec: PodSpec, clients: Iterable[Client], daemon: Daemon, config: Conf
     return new
 
 
-def _edited(container: Container, client: Client) -> Container:
+def _edited(
+    container: Container, client: Client, becomes: Mapping[int, VolumeMount | None]
+) -> Container:
+    """`becomes` has what is replaced in the whole Pod, by identity."""
     new = container
     if client.replacements:
-        becomes = {id(found.old): found.new for found in client.replacements}
         kept = [becomes.get(id(mount), mount) for mount in pods.mounts(container)]
         new = {**new, "volumeMounts": [mount for mount in kept if mount is not None]}
     new = pod_edits.without_env(new, client.removed)
@@ -73,13 +74,13 @@ def _edited(container: Container, client: Client) -> Container:
 
 def _with_evictable_volumes(pod: Pod, daemon: Daemon) -> Pod:
     """Keep the cluster autoscaler's mind: where local volumes do not pin the node, nor do ours."""
-    listed = pods.annotations_of(pod).get(_SAFE_TO_EVICT)
+    listed = pods.annotations_of(pod).get(pods.SAFE_TO_EVICT)
     if listed is None:
         return pod
     known = [name.strip() for name in listed.split(",") if name.strip()]
     ours = [volume["name"] for volume in daemon.volumes if volume.get("emptyDir") is not None]
     merged = ",".join(dict.fromkeys([*known, *ours]))
-    return pod_edits.with_metadata(pod, "annotations", _SAFE_TO_EVICT, merged)
+    return pod_edits.with_metadata(pod, "annotations", pods.SAFE_TO_EVICT, merged)
 
 
 def _done(old: Pod, new: Pod, plan: Plan) -> _Status:
@@ -87,7 +88,7 @@ def _done(old: Pod, new: Pod, plan: Plan) -> _Status:
     edited = {container["name"] for container in pods.containers(new) if id(container) not in kept}
     changed = (_changed(client) for client in plan.clients if client.name in edited)
     return _Status(
-        changed=[text for text in changed if text],
+        changed=[text[: bounds.QUOTED] for text in changed if text],
         warnings=[finding.text for finding in plan.warnings],
     )
 
@@ -120,15 +121,28 @@ def _with_status(pod: Pod, plan: Plan, status: _Status) -> Pod:
     if plan.settings is not None and plan.mode is Mode.SIDECAR:
         status.transport = plan.settings.transport
     if not status.skipped:
-        status.changed = list(dict.fromkeys([*earlier.changed, *status.changed]))
-    status.warnings = list(dict.fromkeys([*earlier.warnings, *status.warnings]))
+        status.changed = _told([*earlier.changed, *status.changed])
+    status.warnings = _told([*earlier.warnings, *status.warnings])
     text = msgspec.json.encode(status).decode()
     return pod_edits.with_metadata(pod, "annotations", names.STATUS, text)
 
 
+def _told(lines: Iterable[str]) -> list[str]:
+    """The lines, each once, as far as there is room for them."""
+    told, left = [], bounds.STATUS
+    for line in dict.fromkeys(lines):
+        left -= len(line)
+        if left < 0:
+            break
+        told.append(line)
+    return told
+
+
 def _earlier_status(pod: Pod) -> _Status:
-    """What stands there may be anybody's."""
+    """What stands there may be anybody's; it is not ours where it is longer than ours can be."""
     text = pods.annotations_of(pod).get(names.STATUS, "{}")
+    if len(text) > _LONGEST_STATUS:
+        return _Status()
     try:
         return msgspec.json.decode(text, type=_Status)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -85,8 +85,10 @@ def _container_names(question: Question) -> Finding | None:
             return _taken("container", container["name"], "$.spec.containers")
     for container in question.pod["spec"].get("initContainers") or ():
         name = container["name"]
+        if not names.is_own_container(name):
+            continue
         ours = any(names.is_own_volume(mount["name"]) for mount in pods.mounts(container))
-        if names.is_own_container(name) and not (ours and _is_dind_or_other(container)):
+        if not (ours and _is_dind_or_other(container)):
             return _taken("init container", name, "$.spec.initContainers")
     return None
 
@@ -109,7 +111,8 @@ def _volume_names(question: Question) -> Finding | None:
 def _mount_paths(question: Question) -> Finding | None:
     for container in pods.containers(question.pod):
         for mount in pods.mounts(container):
-            if names.is_own_volume(mount["name"]):
+            # Cleaning takes nothing out of a name: most paths need none.
+            if names.DIRECTORY not in mount["mountPath"] or names.is_own_volume(mount["name"]):
                 continue
             if pods.is_within(pods.clean_path(mount["mountPath"]), names.DIRECTORY):
                 return _taken("mount", mount["mountPath"], f"container {container['name']}")

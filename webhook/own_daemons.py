@@ -26,7 +26,7 @@ _IN_SHELL: Final = re.compile(
     r"(?:^|[;&|({\n]|--[ \t]|\b(?:exec|nohup|sudo|then|do|else|dind)[ \t])[ \t]*(?:/[\w./-]{0,99}/)?"
     r"dockerd(?:-entrypoint\.sh|-rootless(?:\.sh)?)?(?=\s|$|[;&|)])"
 )
-# Registry host; name; tag. Possessive here and below: whoever makes a Pod writes what we read.
+# Registry host; name; tag. Possessive here and above: whoever makes a Pod writes what we read.
 _IMAGE: Final = re.compile(r"(?:(?=[^/.:]*+[.:]|localhost/)[^/]*+/)?([^:@]*+)(?::([^@]*+))?")
 
 
@@ -65,11 +65,11 @@ def _daemon_in(container: Container) -> str | None:
     for var in pods.env(container):
         if var["name"] in _SWITCHES and (var.get("value") or "").lower() in _TRUE:
             return f"sets {var['name']}"
-    command, args = container.get("command") or [], container.get("args") or []
+    words = pods.command_line(container)
     if "dind" in (container.get("image") or "").lower() and _is_dind_image(container):
-        starts = _runs(command + args) if command else _entrypoint_runs(args)
+        starts = _runs(words) if container.get("command") else _entrypoint_runs(words)
         return f"runs image {container.get('image')}" if starts else None
-    return "runs dockerd" if _runs(command + args) else None
+    return "runs dockerd" if _runs(words) else None
 
 
 def _is_dind_image(container: Container) -> bool:
@@ -82,8 +82,9 @@ def _is_dind_image(container: Container) -> bool:
 
 def image(container: Container) -> tuple[str, str]:
     """Name and tag: `host:5000/team/docker:20-dind@sha256:...` is `team/docker` and `20-dind`."""
-    found: tuple[str, str] = _IMAGE.findall((container.get("image") or "").lower())[0]
-    return found
+    # The first match alone: each further one would read all that follows it once more.
+    found = next(_IMAGE.finditer((container.get("image") or "").lower()))
+    return found[1], found[2] or ""
 
 
 def _entrypoint_runs(args: list[str]) -> bool:

@@ -12,8 +12,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from webhook import (
+    bounds,
+    docker_socket,
+    excess,
+    names,
+    obstacles,
+    own_daemons,
+    request,
+    sidecar,
+    triage,
+)
 from webhook import clients as clients_
-from webhook import docker_socket, names, obstacles, own_daemons, request, sidecar, triage
 from webhook import pod as pods
 from webhook.annotations import read_settings, unknown_annotations
 from webhook.clients import Client
@@ -49,6 +59,7 @@ _DENIED: Final = frozenset(
         Reason.FLAG_NOT_ALLOWED,
         Reason.REQUEST_OVER_LIMIT,
         Reason.NO_ELIGIBLE_CONTAINER,
+        Reason.TOO_LONG,
     }
 )
 # Those that people should hear of, though the Pod is left as it is.
@@ -80,13 +91,16 @@ def decide(pod: Pod, rule: Rule, config: Config) -> Plan:
     asked = request.requested(pod, rule, config)
     if isinstance(asked, Finding):
         return _without_injection(asked)
+    too_long = excess.excess(pod)
+    if too_long is not None:
+        return _refused(too_long, asked)
     seen = _look(pod, asked)
     hands_off = _hands_off(pod, asked, seen)
     if hands_off is not None:
         return _without_injection(hands_off, asked.mode)
     settings = read_settings(pod, asked.mode, config)
     if isinstance(settings, Finding):
-        return _without_injection(settings, asked.mode)
+        return _refused(settings, asked)
     settings = _in_place(pod, settings)
     chosen = _chosen(pod, asked, settings, config, seen)
     if isinstance(chosen, Finding):
@@ -148,16 +162,16 @@ def _chosen(
         if not names.is_own_container(container["name"])
     }
     named = settings.containers
+    present = everyone.keys() & set(named or ())
     if named is not None:
         missing = [name for name in named if name not in everyone]
-        present = frozenset(named) & everyone.keys()
         if missing and not _is_tekton(pod):
             return Reason.UNKNOWN_CONTAINER.say(names=", ".join(missing), known=", ".join(everyone))
         if not present:
             return Reason.NO_CONTAINER.say(names=", ".join(named))
     chosen = []
     for name, container in everyone.items():
-        wanted = name in named if named is not None else clients_.is_eligible(name, config)
+        wanted = name in present if named is not None else clients_.is_eligible(name, config)
         if wanted and (not asked.migrate or name in seen.sockets):
             chosen.append(container)
     migrated_before = names.MODE_LABEL in pods.labels_of(pod)
@@ -185,7 +199,7 @@ def _plan(
     decided = clients_.clients(chosen, seen.node_mounts, asked.mode, settings, config)
     wanted = daemon(pod, decided, seen.node_mounts, asked.mode, settings, config)
     if isinstance(wanted, Finding):
-        return _without_injection(wanted, asked.mode)
+        return _refused(wanted, asked)
     question = obstacles.Question(pod, settings, config, wanted.known_volumes)
     blocked = obstacles.obstacle(asked.mode, question)
     if blocked is not None:
@@ -197,14 +211,23 @@ def _plan(
     for client in decided:
         warnings += client.warnings
     return Plan(
-        Action.INJECT,
-        _done(decided),
-        asked.mode,
-        settings,
-        decided,
-        wanted,
-        tuple(dict.fromkeys(warnings)),
+        Action.INJECT, _done(decided), asked.mode, settings, decided, wanted, _told(warnings)
     )
+
+
+def _told(warnings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Each once, as far as anybody reads them."""
+    told = tuple(dict.fromkeys(warnings))
+    if len(told) <= bounds.WARNINGS:
+        return told
+    return (*told[: bounds.WARNINGS], Reason.MORE_WARNINGS.say())
+
+
+def _refused(finding: Finding, asked: Request) -> Plan:
+    """A wrong request is denied, whoever asks; a Pod that is too long, where its author asks."""
+    if finding.reason is Reason.TOO_LONG:
+        return _blocked(finding, asked)
+    return _without_injection(finding, asked.mode)
 
 
 def _blocked(finding: Finding, asked: Request) -> Plan:

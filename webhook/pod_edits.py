@@ -21,15 +21,16 @@ def with_env(container: Container, variables: Iterable[EnvVar]) -> Container:
     """
     old = pods.env(container)
     wanted = {var["name"]: var for var in variables}
-    there = [var["name"] for var in old if var["name"] in wanted]
+    there = {var["name"] for var in old if var["name"] in wanted}
     new = [var for name, var in wanted.items() if name not in there]
     if not there:
         return {**container, "env": [*new, *old]} if new else container
     for var in old:
-        replacement = wanted.get(var["name"])
-        edited = var if replacement is None else _replaced(var, replacement)
-        if replacement is None or edited not in new:
-            new.append(edited)
+        if var["name"] not in wanted:
+            new.append(var)
+        elif var["name"] in there:
+            there.discard(var["name"])
+            new.append(_replaced(var, wanted[var["name"]]))
     return container if _same(old, new) else {**container, "env": new}
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from functools import lru_cache
+
+from webhook import bounds
 
 _QUANTITY = re.compile(
     r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,3})?"
@@ -17,14 +18,23 @@ _SUFFIXES = {
 }
 
 
-@lru_cache(maxsize=1024)
+class TooLongError(ValueError):
+    """A text that is above `bounds.QUANTITY`."""
+
+
+# Without a cache, which would keep what strangers have sent.
 def parse(text: str | float) -> Decimal:
     """The number that `text` stands for.
 
     Raises:
+        TooLongError: the message says how long a quantity may be.
         ValueError: `text` is no quantity; the message says what one looks like.
     """
-    match = _QUANTITY.fullmatch(str(text))
+    text = str(text)
+    if len(text) > bounds.QUANTITY:
+        limit = f"a quantity has at most {bounds.QUANTITY} characters"
+        raise TooLongError(f"{text[: bounds.QUANTITY]}… has {len(text):,}, and {limit}")
+    match = _QUANTITY.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a quantity such as 500m, 2 or 4Gi")
     number, suffix = match[1], match[2] or ""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from webhook import bounds
+
 
 class Reason(Enum):
     """A value, and a sentence with named blanks."""
@@ -83,6 +85,10 @@ class Reason(Enum):
     )
 
     # ---- the request cannot work: denied when explicit, else admitted unchanged ----
+    TOO_LONG = (
+        "too_long",
+        "{key} has {length}, and dinp takes at most {bound}; shorten it, or set dinp.io/inject: false",
+    )
     HOST_NETWORK = (
         "host_network",
         "a Docker daemon in a hostNetwork Pod would rewrite the node's iptables; remove hostNetwork, or use dinp.io/inject: daemonset",
@@ -118,6 +124,7 @@ class Reason(Enum):
     )
 
     # ---- warnings: done, but somebody should know ----
+    MORE_WARNINGS = "more_warnings", "there are more warnings than these"
     UNSURE = (
         "unsure",
         "nothing shows whether this Pod builds images or watches the node; migrated as the namespace asks, dinp.io/inject: false on the Pod opts out",
@@ -209,6 +216,10 @@ class Reason(Enum):
 
     def say(self, **blanks: object) -> Finding:
         """Fill in the sentence. A missing blank is a KeyError: a bug of ours."""
+        for name, blank in blanks.items():
+            if isinstance(blank, str) and len(blank) > bounds.QUOTED:
+                # A Pod may have a thousand warnings of one long text: none quotes it whole.
+                blanks[name] = f"{blank[: bounds.QUOTED]}…"
         return Finding(self, self.text.format(**blanks))
 
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from webhook import bounds, selectors
 from webhook import pod as pods
-from webhook import selectors
 from webhook.config import Config
 from webhook.pod import Pod
 from webhook.reasons import Finding, Reason
@@ -59,8 +59,12 @@ def _asked(pod: Pod) -> str | Finding | None:
     value = label if annotation is None else annotation
     if value is None or value in MODES or value == "false":
         return value
+    source = "label" if annotation is None else "annotation"
+    if len(value) > bounds.NAME:
+        length = f"{len(value):,} characters"
+        return Reason.TOO_LONG.say(key=f"{source} {INJECT}", length=length, bound=bounds.NAME)
     return Reason.BAD_VALUE.say(
-        source="label" if annotation is None else "annotation",
+        source=source,
         key=INJECT,
         value=value,
         expected=f"expected {', '.join(MODES)} or false",

@@ -57,9 +57,9 @@ def qos_changed(pod: Pod, daemon: Resources | None) -> Finding | None:
     """A warning where the daemon changes the Pod's QoS class, or None."""
     if daemon is None:
         return None
-    before = list(pods.containers(pod))
-    old = qos_class(before)
-    new = old if old == "Burstable" else qos_class([*before, {"name": "", "resources": daemon}])
+    old = qos_class(pods.containers(pod))
+    # Guaranteed and BestEffort are what every container has to be.
+    new = old if qos_class([{"name": "", "resources": daemon}]) == old else "Burstable"
     if old == new:
         return None
     keep = "; dinp.io/requests and dinp.io/limits with equal cpu and memory keep it"
@@ -73,8 +73,9 @@ def qos_class(containers: Iterable[Container]) -> QosClass:
     """
     guaranteed, any_set = True, False
     for container in containers:
-        requests = _compute(_of(container, "requests"))
-        limits = _compute(_of(container, "limits"))
+        resources = container.get("resources") or {}
+        requests = _compute(resources.get("requests"))
+        limits = _compute(resources.get("limits"))
         any_set = any_set or bool(requests or limits)
         complete = limits.keys() == {"cpu", "memory"}
         guaranteed = guaranteed and complete and {**limits, **requests} == limits
@@ -87,10 +88,11 @@ def _of(container: Container, field: Literal["requests", "limits"]) -> dict[str,
     return (container.get("resources") or {}).get(field) or {}
 
 
-def _compute(resources: dict[str, Quantity]) -> dict[str, Decimal]:
-    found = {}
+def _compute(resources: dict[str, Quantity] | None) -> dict[str, Decimal]:
+    found: dict[str, Decimal] = {}
+    if not resources:
+        return found
     for name in ("cpu", "memory"):
-        value = quantity.parse_or_zero(resources.get(name, 0))
-        if value > 0:
+        if name in resources and (value := quantity.parse_or_zero(resources[name])) > 0:
             found[name] = value
     return found

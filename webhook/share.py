@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from webhook import names, service_account
+import msgspec
+
+from webhook import bounds, names, service_account
 from webhook import pod as pods
 from webhook.pod import Container, Volume, VolumeMount
+from webhook.reasons import Finding, Reason
 from webhook.settings import Share
 
+# What a seed container has of its client.
+_INHERITED: Final = ("image", "imagePullPolicy", "resources", "securityContext")
 # Where a seed container sees the shared volume, beside the image's own content of the path.
 _TARGET: Final = "/dinp/share"
 # Not -a: who is not root cannot keep the times of the volume's own directory, and cp would fail.
@@ -30,13 +35,21 @@ def mounts(shares: Sequence[Share]) -> tuple[VolumeMount, ...]:
     )
 
 
+def excess(client: Container) -> Finding | None:
+    """A Finding where each seed would repeat too much of `client`, or None."""
+    length = len(msgspec.json.encode([client.get(key) for key in _INHERITED]))
+    if length <= bounds.COPIED:
+        return None
+    key = f"what each seed of dinp.io/share repeats of container {client['name']}"
+    return Reason.TOO_LONG.say(key=key, length=f"{length:,} bytes", bound=f"{bounds.COPIED:,}")
+
+
 def seed_containers(shares: Sequence[Share], client: Container) -> Iterator[Container]:
     """Init containers that fill a share with what the image of `client` has at its path.
 
     They run as `client` does, with its resources, which are free: an init container's
     requests count only where they are more than all containers' together.
     """
-    inherited = ("image", "imagePullPolicy", "resources", "securityContext")
     for at, share in enumerate(shares):
         if share.seed:
             seed: Container = {
@@ -47,5 +60,5 @@ def seed_containers(shares: Sequence[Share], client: Container) -> Iterator[Cont
                     service_account.MOUNT,
                 ],
             }
-            extra = {key: client[key] for key in inherited if client.get(key)}  # type: ignore[literal-required]  # keys of Container, by name
+            extra = {key: client[key] for key in _INHERITED if client.get(key)}
             yield {**seed, **extra}  # type: ignore[typeddict-item]

@@ -8,16 +8,16 @@ webhook and `dinp scan` share this.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from webhook import docker_socket, names, own_daemons
+from webhook import bounds, docker_socket, names, own_daemons
 from webhook import pod as pods
 from webhook.docker_socket import Kind, NodeMount
 from webhook.own_daemons import OwnDaemon
-from webhook.pod import Container, HostPath, Pod, PodSpec, Volume
+from webhook.pod import Container, Pod, PodSpec, Volume
 
 
 class Verdict(StrEnum):
@@ -101,7 +101,7 @@ _LOCAL: Final = re.compile(r"unix://|(?:\w{1,9}://)?(?:localhost|127\.|\[::1\])"
 class _Seen(NamedTuple):
     pod: Pod
     found: tuple[NodeMount, ...]
-    host_paths: dict[str, HostPath]  # of volumes
+    host_paths: dict[str, str]  # of volumes, clean
     users: tuple[Container, ...]  # containers with a way to the node's Docker
 
 
@@ -109,7 +109,7 @@ def _look(pod: Pod) -> _Seen:
     found = docker_socket.node_mounts(pod)
     reached = {mount.container for mount in found if mount.kind in _REACHING}
     host_paths = {
-        volume["name"]: host_path
+        volume["name"]: pods.clean_path(host_path.get("path") or "/")
         for volume in pods.volumes(pod)
         if (host_path := volume.get("hostPath"))
     }
@@ -121,22 +121,20 @@ def _look(pod: Pod) -> _Seen:
     return _Seen(pod, found, host_paths, tuple(users))
 
 
-def _host_mounts(
-    container: Container, host_paths: dict[str, HostPath]
-) -> Iterator[tuple[str, str]]:
+def _host_mounts(container: Container, host_paths: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yield where each hostPath is mounted, and its path on the node."""
     for mount in pods.mounts(container):
         if host_path := host_paths.get(mount["name"]):
-            path = pods.clean_path(f"{host_path.get('path') or ''}/{mount.get('subPath') or ''}")
+            path = pods.below(host_path, mount.get("subPath") or "")
             yield pods.clean_path(mount["mountPath"]), path
 
 
-def _reaches_otherwise(container: Container, host_paths: dict[str, HostPath]) -> bool:
+def _reaches_otherwise(container: Container, host_paths: dict[str, str]) -> bool:
     r"""By Windows' `\\.\pipe\docker_engine`, or by DOCKER_HOST in another directory of the node."""
     scheme, _, socket = pods.env_value(container, "DOCKER_HOST").partition("://")
+    socket = pods.clean_path(socket) if scheme == "unix" else ""
     return any(
-        path.endswith("docker_engine")
-        or (scheme == "unix" and pods.is_within(pods.clean_path(socket), at))
+        path.endswith("docker_engine") or (socket and pods.is_within(socket, at))
         for at, path in _host_mounts(container, host_paths)
     )
 
@@ -225,7 +223,7 @@ _CLEANS: Final = re.compile(
 def _scored(seen: _Seen) -> Judgement:
     speaking: list[tuple[int, str]] = []
     times = dict.fromkeys(_BY_NAME, 0)
-    for phrase in dict.fromkeys(_phrases(seen)):
+    for phrase in _judged(dict.fromkeys(_phrases(seen))):
         name = match.lastgroup if (match := _ANY.fullmatch(phrase)) else None
         if name and times[name] < _BY_NAME[name].most:
             times[name] += 1
@@ -236,6 +234,16 @@ def _scored(seen: _Seen) -> Judgement:
     if builder := tuple(text for by, text in speaking if by < 0):
         return Judgement(Verdict.MIGRATE, builder, score)
     return Judgement(Verdict.UNSURE, tuple(text for _, text in speaking), score)
+
+
+def _judged(phrases: Iterable[str]) -> Iterator[str]:
+    """The phrases that are judged: all of any usual Pod."""
+    left = bounds.PHRASES
+    for phrase in phrases:
+        left -= len(phrase)
+        if left < 0:
+            return
+        yield phrase
 
 
 def _phrases(seen: _Seen) -> Iterator[str]:
@@ -282,6 +290,6 @@ def _phrases_on(container: Container) -> Iterator[str]:
             yield f"{who} sets {var['name']} to {value}"
     for mount in pods.mounts(container):
         yield f"{who} has {mount['mountPath']}"
-    text = "\n".join([*(container.get("command") or ()), *(container.get("args") or ())])
+    text = "\n".join(pods.command_line(container))
     if command := _BUILDS.search(text) or _CLEANS.search(text):
         yield f"{who} runs {' '.join(command.group().split())}"

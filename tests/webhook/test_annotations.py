@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.webhook import pods as build
+from webhook import bounds
 from webhook import config as configs
 from webhook.annotations import TABLE, read_settings, unknown_annotations
 from webhook.config import Config
@@ -228,3 +229,13 @@ def test_unknown_annotations_warn(hint: str, name: str) -> None:
     pod = build.pod(annotations={name: "x", "example.com/x": "y", "dinp.io/status": ""})
     expected = f"annotation {name} is not one of dinp's and has no effect{hint}"
     assert [expected] == [str(found) for found in unknown_annotations(pod)]
+
+
+def test_many_unknown_annotations() -> None:
+    """A guess is made for the first ones, and for what a person could have written."""
+    typos = {f"dinp.io/transpor{at}": "" for at in range(1000)}
+    found = [str(one) for one in unknown_annotations(build.pod(annotations=typos))]
+    assert 20 == sum("did you mean dinp.io/transport?" in one for one in found)
+    assert bounds.WARNINGS < len(found) < 1000
+    (long,) = unknown_annotations(build.pod(annotations={"dinp.io/transport" + "t" * 300: ""}))
+    assert "did you mean" not in long.text

@@ -205,3 +205,11 @@ def test_testcontainers_host_is_the_users() -> None:
     assert "TESTCONTAINERS_HOST_OVERRIDE" in values(decide(UNIX))
     found = decide(UNIX, var("TESTCONTAINERS_HOST_OVERRIDE", ""))
     assert "TESTCONTAINERS_HOST_OVERRIDE" not in values(found)
+
+
+def test_no_socket_has_a_long_path() -> None:
+    """A DOCKER_HOST of any length is the user's own, and its path is not looked at."""
+    for slashes, kept in ((10, False), (100_000, True)):
+        value = f"unix://{'/' * slashes}var/run/docker.sock"
+        container = build.container(env=[{"name": "DOCKER_HOST", "value": value}])
+        assert kept == (not client_env(container, TCP, frozenset()).uses_daemon)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from tests.webhook import pods as build
-from webhook import __version__
+from webhook import __version__, bounds
 from webhook import config as configs
 from webhook.config import Config
 from webhook.mutation import mutate
@@ -202,3 +202,22 @@ def test_a_deep_nest_in_a_field_that_is_copied() -> None:
     pod = build.asking("sidecar", container, annotations={"dinp.io/share": "/s:seed"})
     seed = done(pod)["spec"]["initContainers"][1]
     assert seed["securityContext"]["brandNewField2028"] is deep
+
+
+def test_a_status_has_an_end() -> None:
+    """With a thousand containers it still fits into the 256 KiB that annotations have."""
+    env = [{"name": "DOCKER_HOST", "value": "tcp://" + "x" * 5000}]
+    containers = [build.container(f"c{at}" * 20, env=env, envFrom=[{}]) for at in range(1000)]
+    plain = [build.container(f"d{at}" * 20) for at in range(999)]
+    new = done(build.asking("sidecar", *containers, *plain))
+    found = status(new)
+    assert 60_000 < sum(map(len, found["changed"])) <= bounds.STATUS
+    assert 60_000 < sum(map(len, found["warnings"])) <= bounds.STATUS
+    assert len(new["metadata"]["annotations"]["dinp.io/status"]) < 256 * 1024
+    assert new is done(cast("Pod", new))
+
+
+def test_a_status_that_is_too_long_for_ours() -> None:
+    """It is nobody's, whatever it says, and is replaced."""
+    there = json.dumps({"warnings": ["x"], "changed": ["y" * 1_000_000]})
+    assert "x" not in status(done(build.asking(annotations={"dinp.io/status": there})))["warnings"]

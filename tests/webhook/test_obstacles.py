@@ -49,6 +49,11 @@ ALL = ("daemonset", "service", "sidecar")
             ALL,
             {"containers": [build.container(volumeMounts=[build.mount("work", "/dinp/x")])]},
         ),
+        (
+            Reason.NAME_TAKEN,
+            frozenset(),
+            {"containers": [build.container(volumeMounts=[build.mount("work", "/opt/dinp")])]},
+        ),
         (Reason.NAME_TAKEN, ALL, {"volumes": [{"name": "dinp-storage", "hostPath": {"path": "/x"}}]}),
         (Reason.NAME_TAKEN, ALL, {"volumes": [{"name": "dinp-share-0", "emptyDir": {}}]}),
         (Reason.NAME_TAKEN, SHARED, {"volumes": [{"name": "dinp-storage", "emptyDir": {}}]}),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import pods as build
-from webhook import admission
+from webhook import admission, bounds
 from webhook import config as configs
 from webhook.config import Config
 from webhook.plan import Action, Plan, decide
@@ -275,3 +275,13 @@ def test_a_plan_can_be_printed() -> None:
     assert "injected" in repr(found)
     with pytest.raises(AttributeError):
         found.mode = None  # type: ignore[misc]  # that is the test
+
+
+def test_warnings_have_an_end() -> None:
+    """The first ones are told, and that there are more."""
+    containers = [build.container(f"c{at}", envFrom=[{}]) for at in range(bounds.WARNINGS + 50)]
+    found = plan(build.asking("sidecar", *containers)).warnings
+    assert bounds.WARNINGS + 1 == len(found)
+    assert Reason.MORE_WARNINGS is found[-1].reason
+    few = plan(build.asking("sidecar", *containers[:100])).warnings
+    assert Reason.MORE_WARNINGS not in {warning.reason for warning in few}

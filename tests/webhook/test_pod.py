@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import pods as build
+from webhook import bounds
 from webhook import pod as pods
 
 NULLS: Any = {
@@ -108,3 +109,44 @@ def test_owned_by() -> None:
 def test_literal() -> None:
     """The kubelet's expansion gives the text back."""
     assert pods.literal("$(X) $$ a") == "$$(X) $$$$ a"
+
+
+@pytest.mark.parametrize(
+    ("expected", "directory", "sub_path"),
+    [
+        ("/run", "/run", ""),
+        ("/run/a/b", "/run", "a//b/"),
+        ("/a", "/", "a"),
+        ("/", "/", "."),
+        ("/run", "/run", "./"),
+        ("/run/a", "/run", "../a"),
+    ],
+)
+def test_below(expected: str, directory: str, sub_path: str) -> None:
+    """A subPath is clean, and never leads out of its volume: the API server refuses `..`."""
+    assert expected == pods.below(directory, sub_path)
+
+
+@pytest.mark.parametrize("paths", [(), ("/a",), ("/a-", "/a", "/a/b", "/b/c"), ("/", "/a")])
+def test_trees(paths: tuple[str, ...]) -> None:
+    """A search in all of them finds what one look at each would find."""
+    trees = pods.Trees(paths)
+    for path in ("/", "/a", "/a/b/c", "/a-b", "/a-/b", "/ab", "/b", "/b/c", "/b/c/d", "relative"):
+        assert any(pods.is_within(path, tree) for tree in paths) == trees.hold(path)
+
+
+@pytest.mark.parametrize(
+    ("expected", "command", "args"),
+    [
+        ([], None, None),
+        (["a", "b", "c"], ["a"], ["b", "c"]),
+        (["x" * bounds.COMMAND], ["x" * 200_000], ["b"]),
+        (["sh", "-c", "x" * (bounds.COMMAND - 6)], ["sh", "-c"], ["x" * 200_000, "b"]),
+        ([""] * bounds.COMMAND, [""] * 200_000, None),
+    ],
+)
+def test_command_line(
+    expected: list[str], command: list[str] | None, args: list[str] | None
+) -> None:
+    """As many bytes are judged as the kernel would take, each word with the one that ends it."""
+    assert expected == pods.command_line(build.container(command=command, args=args))

@@ -47,3 +47,18 @@ def test_no_quantities(text: str) -> None:
     with pytest.raises(ValueError, match="is not a quantity such as 500m, 2 or 4Gi"):
         quantity.parse(text)
     assert Decimal(0) == quantity.parse_or_zero(text)
+
+
+@pytest.mark.parametrize("text", ["1" * 65, "1" * 1_000_000 + "Gi", "0." + "0" * 64])
+def test_long_quantities(text: str) -> None:
+    """None is read that Kubernetes could not hold; the API server has no lower bound of its own."""
+    expected = f"has {len(text):,}, and a quantity has at most 64 characters"
+    with pytest.raises(quantity.TooLongError, match=expected):
+        quantity.parse(text)
+    assert Decimal(0) == quantity.parse_or_zero(text)
+
+
+@pytest.mark.parametrize("text", ["9" * 64, "9" * 60 + "e999", "9" * 62 + "Ei", 1e308, 2**64])
+def test_largest_quantities(text: str | float) -> None:
+    """What is short enough is a number, whatever its exponent."""
+    assert quantity.parse(text).is_finite()

@@ -7,6 +7,7 @@ import string
 
 import pytest
 
+from webhook import bounds
 from webhook.reasons import Finding, Reason
 
 
@@ -47,3 +48,11 @@ def test_findings_are_values() -> None:
     """Equal when they say the same, so that warnings are told once."""
     assert Finding(Reason.OPTED_OUT, "dinp.io/inject is false") == Reason.OPTED_OUT.say()
     assert len({Reason.OPTED_OUT.say(), Reason.OPTED_OUT.say()}) == 1
+
+
+def test_a_long_blank_is_cut() -> None:
+    """However many warnings there are of one long text, they are short."""
+    value = "x" * bounds.QUOTED
+    assert value in Reason.USERS_DOCKER_HOST.say(container="c", value=value).text
+    found = Reason.USERS_DOCKER_HOST.say(container="c", value=f"{value}yz").text
+    assert f"('{value}…')" in found

@@ -377,6 +377,15 @@ def test_own_daemon_says_where() -> None:
 
 
 def test_endless_command_line() -> None:
-    """However many words a command has, none of them is a call."""
-    pod = a_pod({"name": "x", "command": ["dockerd-entrypoint.sh"] * 100_000 + ["cat"]})
+    """However many words a command has, none of them is a call; a bounded part is judged."""
+    pod = a_pod({"name": "x", "command": ["dockerd-entrypoint.sh"] * 5000 + ["cat"]})
     assert own_daemon(pod) is None
+
+
+def test_a_bounded_part_is_judged() -> None:
+    """What comes behind four thousand phrases has no say; a usual Pod has some dozens."""
+    config = {"name": "work", "mountPath": "/root/.docker/config.json"}
+    for number, score in ((100, -1), (20_000, 0)):
+        mounts = [{"name": "work", "mountPath": f"/m{at}"} for at in range(number)]
+        pod = a_pod(user(volumeMounts=[*mounts, config]), volumes=[SOCKET])
+        assert score == triage.judge(pod).score

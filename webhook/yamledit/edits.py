@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Any, Final
 
 from webhook.yamledit import nodes as yaml_nodes
@@ -241,9 +242,9 @@ class Rewriter:
         for at, following in zip(staying, [*staying[1:], len(spans)], strict=True):
             self.edits.append(Edit(spans[at][1], spans[following - 1][1], ""))
         for gap, texts in added.items():
-            before = [at for at in staying if at < gap]
+            before = bisect_left(staying, gap)
             if before:
-                end = spans[before[-1]][1]
+                end = spans[staying[before - 1]][1]
                 self.edits.append(Edit(end, end, "".join(f", {text}" for text in texts)))
             else:
                 self.edits.append(Edit(first, first, "".join(f"{text}, " for text in texts)))
@@ -255,16 +256,27 @@ def _behind(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 def _aligned(node: Sequence, new: list[Any]) -> tuple[dict[int, int], dict[int, list[Any]]]:
-    """Which old item is which new one, and the new values before each old item."""
+    """Which old item is which new one, and the new values before each old item.
+
+    Both lists are walked once: an old item that is nowhere in the rest of the new ones is gone,
+    else the new one is added. difflib would compare each of a thousand equal arguments with all.
+    """
     kept: dict[int, int] = {}
     added: dict[int, list[Any]] = {}
-    old = [_identity(item) for item in node.items]
-    matcher = SequenceMatcher(None, old, [_origin(value) for value in new], autojunk=False)
-    for tag, old_start, old_end, new_start, new_end in matcher.get_opcodes():
-        if tag == "equal":
-            kept.update(zip(range(old_start, old_end), range(new_start, new_end), strict=True))
-        elif new_start < new_end:
-            added[old_start] = new[new_start:new_end]
+    old, wanted = list(map(_identity, node.items)), list(map(_origin, new))
+    left = Counter(wanted)
+    i = j = gap = 0
+    while i < len(old) or j < len(wanted):
+        if i < len(old) and not left[old[i]]:
+            i += 1
+            continue
+        left[wanted[j]] -= 1
+        if i < len(old) and old[i] == wanted[j]:
+            kept[i] = j
+            i = gap = i + 1
+        else:
+            added.setdefault(gap, []).append(new[j])
+        j += 1
     return kept, added
 
 

@@ -1,0 +1,126 @@
+"""Work is linear in the size of a Pod: CPU time of whole reviews, in every rule, and the second pass."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+
+from tests.webhook import large_pods
+from tests.webhook.large_pods import Family
+from tools.serving import admission_review
+from webhook import admission
+from webhook.config import Config
+from webhook.rules import RULES, Rule
+from webhook.yamledit import nodes, parse, text
+
+MOST = 6.0  # times the work for four times as much: 4 where it is linear, 16 where it is quadratic
+ATTEMPTS = 20  # of what seems steep; a busy machine takes away the worst of some
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How a Pod is reviewed: by which rule, asking for which mode, the first time or once more."""
+
+    rule: Rule
+    mode: str | None
+    second_pass: bool
+
+
+SERVED = tuple(
+    Served(RULES[path], mode, second_pass)
+    for path, mode in (
+        ("/pods/annotated", "sidecar"),
+        ("/pods/migrate/sidecar", None),
+        ("/pods/inject/service", None),
+        ("/pods/inject/sidecar", None),
+        ("/pods/migrate/daemonset", None),
+        ("/pods/annotated/shared", "service"),
+        ("/pods/annotated/shared", "daemonset"),
+        ("/pods/migrate/service", None),
+        ("/pods/inject/daemonset", None),
+    )
+    for second_pass in (False, True)
+)
+
+
+@pytest.fixture(autouse=True)
+def undisturbed() -> Iterator[None]:
+    """Neither the garbage collector nor the tracing of coverage takes part."""
+    tracing = sys.gettrace()
+    gc.collect()
+    gc.disable()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracing)
+    gc.enable()
+
+
+def body(family: Family, n: int, served: Served) -> bytes:
+    """A review of the Pod that has n of it; on the second pass, of what the first made of it."""
+    pod = family.grown(n)
+    if served.mode is not None:
+        asked = {"dinp.io/inject": served.mode}
+        pod["metadata"]["annotations"] = {**asked, **pod["metadata"]["annotations"]}
+    if served.second_pass:
+        pod = admission.inject(pod, served.rule, Config()).pod  # type: ignore[assignment]  # a Pod is a dict
+    return msgspec.json.encode(admission_review(pod))
+
+
+def seconds(reviewed: bytes, rule: Rule) -> float:
+    began = time.thread_time()
+    with suppress(admission.ReviewError):  # as for another kind than Pod
+        admission.review(reviewed, rule, Config())
+    return time.thread_time() - began
+
+
+def growth(few: bytes, many: bytes, rule: Rule) -> float:
+    """How many times as long `many` takes: the better of several measurements of each."""
+    least_few, least_many = float("inf"), float("inf")
+    for _ in range(ATTEMPTS):
+        least_few = min(least_few, seconds(few, rule))
+        least_many = min(least_many, seconds(many, rule))
+        if least_many <= MOST * least_few:
+            break
+    return least_many / least_few
+
+
+def n_of(family: Family) -> int:
+    """Few enough to be quick, and enough that what is quadratic is most of the time."""
+    if not family.name.startswith("list"):
+        return 4000 if "annotations.dinp.io" in family.name else 16_000
+    return 480 if large_pods.are_containers(family) else 1200
+
+
+def test_work_grows_with_the_pod() -> None:
+    """Four times as much of any list, mapping or text that dinp reads takes four times as long."""
+    steep = {}
+    for family, served in zip(large_pods.families(), itertools.cycle(SERVED), strict=False):
+        n = n_of(family)
+        few, many = body(family, n, served), body(family, 4 * n, served)
+        if (found := growth(few, many, served.rule)) > MOST:
+            steep[family.name, served] = found
+    assert {} == steep
+
+
+def test_command_line_grows_with_the_file() -> None:
+    """`dinp inject` takes four times as long for four times the arguments, all of them equal."""
+
+    def rewritten(n: int) -> float:
+        file = "a:\n" + "- x\n" * n + "b: 1\n"
+        roots = parse.parse(file)
+        value = nodes.value_of(roots[0])
+        value["a"].append("z")
+        began = time.thread_time()
+        assert text.rewrite(file, roots, [value]).text == file.replace("b", "- z\nb")
+        return time.thread_time() - began
+
+    few = min(rewritten(500) for _ in range(ATTEMPTS))
+    assert min(rewritten(2000) for _ in range(ATTEMPTS)) <= MOST * few
