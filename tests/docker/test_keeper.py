@@ -337,7 +337,12 @@ Start = Callable[[Daemon, str, Sequence[str]], Client]
 
 @pytest.mark.parametrize("start", [listens, builds], ids=["events", "build"])
 @pytest.mark.parametrize(
-    ("protocol", "inside"), [("tcp", ()), ("unix", ()), ("unix", POD)], ids=["tcp", "unix", "Pod"]
+    ("protocol", "inside"),
+    [
+        pytest.param("tcp", (), id="tcp"),
+        pytest.param("unix", (), id="unix", marks=pytest.mark.tail),
+        pytest.param("unix", POD, id="Pod"),
+    ],
 )
 def test_a_new_certificate_waits_for_clients(
     daemon: Daemon, start: Start, protocol: str, inside: Sequence[str]
