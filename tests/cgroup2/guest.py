@@ -108,9 +108,8 @@ def guest(kernel: Kernel, images: Mapping[str, Image], logs: Path) -> Iterator[G
             *("-serial", "chardev:port"),
         ]
         with running([command(machine[0]), *machine[1:]], logs / "qemu.log") as process:
-            wait_until(channel.exists, "qemu listens")
             with closing(socket.socket(socket.AF_UNIX)) as port:
-                port.connect(str(channel))
+                wait_until(lambda: _connects(port, channel), "qemu listens")
                 booted = Guest(port, console)
                 try:
                     first = booted.line(_BOOT_SECONDS)
@@ -120,6 +119,11 @@ def guest(kernel: Kernel, images: Mapping[str, Image], logs: Path) -> Iterator[G
                     raise StartError(f"the guest said {first!r}")
                 (directory / "initramfs").unlink()  # 450 MB that a killed run would leave
                 yield booted
+
+
+def _connects(port: socket.socket, channel: Path) -> bool:
+    """Whether it does: the file is there a moment before anybody listens."""
+    return port.connect_ex(str(channel)) == 0
 
 
 def _why(code: int | None, logs: Path) -> str:
