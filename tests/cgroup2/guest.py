@@ -107,18 +107,20 @@ def guest(kernel: Kernel, images: Mapping[str, Image], logs: Path) -> Iterator[G
             *("-chardev", f"socket,id=port,path={channel},server=on,wait=off"),
             *("-serial", "chardev:port"),
         ]
-        with running([command(machine[0]), *machine[1:]], logs / "qemu.log") as process:
-            with closing(socket.socket(socket.AF_UNIX)) as port:
-                wait_until(lambda: _connects(port, channel), "qemu listens")
-                booted = Guest(port, console)
-                try:
-                    first = booted.line(_BOOT_SECONDS)
-                except TimeoutError:
-                    raise StartError(_why(process.poll(), logs)) from None
-                if first != "ready":
-                    raise StartError(f"the guest said {first!r}")
-                (directory / "initramfs").unlink()  # 450 MB that a killed run would leave
-                yield booted
+        with (
+            running([command(machine[0]), *machine[1:]], logs / "qemu.log") as process,
+            closing(socket.socket(socket.AF_UNIX)) as port,
+        ):
+            wait_until(lambda: _connects(port, channel), "qemu listens")
+            booted = Guest(port, console)
+            try:
+                first = booted.line(_BOOT_SECONDS)
+            except TimeoutError:
+                raise StartError(_why(process.poll(), logs)) from None
+            if first != "ready":
+                raise StartError(f"the guest said {first!r}")
+            (directory / "initramfs").unlink()  # 450 MB that a killed run would leave
+            yield booted
 
 
 def _connects(port: socket.socket, channel: Path) -> bool:
