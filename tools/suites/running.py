@@ -106,7 +106,8 @@ def in_words(result: Result) -> str:
 
 
 def _has_room(suite: Suite, running: Sequence[_Running], at_once: int) -> bool:
-    return not running or sum(one.suite.workers for one in running) + suite.workers <= at_once
+    weights = [each.weight or each.workers for each in (suite, *(one.suite for one in running))]
+    return not running or sum(weights) <= at_once
 
 
 @contextmanager
