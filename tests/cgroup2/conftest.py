@@ -48,6 +48,8 @@ def sandboxes(request: pytest.FixtureRequest) -> Iterator[dict[str, Sandbox]]:
         "29": contents.dind_29(built),
         "20.10": contents.dind_20_10(),
     }
+    items = (item for item in request.session.items if isinstance(item, pytest.Function))
+    asked = {item.callspec.params.get("pod") for item in items if hasattr(item, "callspec")}
     shutil.rmtree(_LOGS, ignore_errors=True)
     _LOGS.mkdir(parents=True)
     began = time.monotonic()
@@ -56,6 +58,7 @@ def sandboxes(request: pytest.FixtureRequest) -> Iterator[dict[str, Sandbox]]:
         pods = {
             name: Sandbox(machine, name, image, images[image], private=private, memory=_MEMORY)
             for name, (image, private) in _PODS.items()
+            if name in asked
         }
         for pod in pods.values():
             pod.start()
@@ -68,7 +71,7 @@ def sandboxes(request: pytest.FixtureRequest) -> Iterator[dict[str, Sandbox]]:
             _keep(machine, pods)
 
 
-@pytest.fixture(scope="session", params=_PODS)
+@pytest.fixture(scope="session", params=["node-29", pytest.param("own-20", marks=pytest.mark.tail)])
 def pod(sandboxes: dict[str, Sandbox], request: pytest.FixtureRequest) -> Sandbox:
     """One Pod after the other."""
     return sandboxes[request.param]
