@@ -143,6 +143,7 @@ def test_waits(started):
         lambda: all((tmp_path / f"{name}.started").exists() for name in names), "both have started"
     )
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=120)
     assert 130 == process.returncode
+    assert "interrupted: one, two end" in said
     assert all((tmp_path / f"{name}.ended").exists() for name in names)

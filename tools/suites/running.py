@@ -81,6 +81,7 @@ def run(
             while waiting and _has_room(waiting[0], running, at_once):
                 suite = waiting.pop(0)
                 if prepare(suite):
+                    say(f"{suite.name} starts; it usually takes {suite.warm} s")
                     running.append(_start(suite, coverage=coverage, shown=len(suites) == 1))
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
@@ -117,6 +118,9 @@ def _all_ended() -> Iterator[list[_Running]]:
     try:
         yield running
     finally:
+        if running:
+            names = ", ".join(one.suite.name for one in running)
+            say(f"interrupted: {names} end, which takes up to two minutes where clusters run")
         for one in running:
             one.process.send_signal(signal.SIGINT)
         for one in running:
