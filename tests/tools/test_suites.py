@@ -14,11 +14,12 @@ from typing import Final
 
 import pytest
 from _pytest.mark.expression import Expression
+from click.testing import CliRunner
 
 from tests.cluster.processes import wait_until
 from tests.conftest import COLLECTED
 from tests.node import programs
-from tools.suites import needs, table
+from tools.suites import __main__, needs, table
 from tools.suites.table import Suite
 
 ROOT: Final = Path(__file__).parents[2]
@@ -80,6 +81,22 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         "Debian packages: apt-get install --no-install-recommends iproute2 runc",
     ]
     assert expected == needs.missing(suite)
+
+
+def test_in_ci_nothing_runs_where_a_part_is_missing(
+    write_table: WriteTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One suite that cannot run is a failure of all, said at once; elsewhere the others run."""
+    lacking = {"bad": ["a kernel: build one"], "good": []}
+    monkeypatch.setattr(needs, "missing", lambda suite: lacking[suite.name])
+    monkeypatch.setattr(__main__, "interrupt_by_signals", lambda: None)
+    monkeypatch.setenv("CI", "1")
+    table_of_two = write_table(bad="def test_a(): pass", good="def test_b(): pass")
+    result = CliRunner().invoke(__main__.main, ["unit", "--table", str(table_of_two)])
+    assert 1 == result.exit_code
+    assert "bad cannot run, it lacks a kernel: build one" in result.output
+    assert "nothing is run" in result.output
+    assert "0 passed, 2 failed" == result.output.splitlines()[-1]
 
 
 @pytest.fixture

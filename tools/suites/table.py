@@ -55,8 +55,8 @@ def read(file: Path = FILE) -> tuple[Suite, ...]:
 def of_target(suites: tuple[Suite, ...], target: Target) -> tuple[Suite, ...]:
     """The suites of one make target, in the order in which they start.
 
-    Those that need less come first: they run while what the others need is built. Among equals
-    the longest: so the last to end is a short one.
+    Those without needs come first: they run while what the others need is built. Then the
+    longest: so the last to end is a short one.
     """
     chosen = (suite for suite in suites if target in suite.targets)
-    return tuple(sorted(chosen, key=lambda suite: (len(suite.needs), -suite.warm)))
+    return tuple(sorted(chosen, key=lambda suite: (bool(suite.needs), -suite.warm)))
