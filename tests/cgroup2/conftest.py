@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from tests import selection
 from tests.cgroup2 import kernel
 from tests.cgroup2.guest import Guest, guest
 from tests.cgroup2.sandbox import Sandbox
@@ -48,8 +49,7 @@ def sandboxes(request: pytest.FixtureRequest) -> Iterator[dict[str, Sandbox]]:
         "29": contents.dind_29(built),
         "20.10": contents.dind_20_10(),
     }
-    items = (item for item in request.session.items if isinstance(item, pytest.Function))
-    asked = {item.callspec.params.get("pod") for item in items if hasattr(item, "callspec")}
+    wanted = selection.asked(request, "pod")
     shutil.rmtree(_LOGS, ignore_errors=True)
     _LOGS.mkdir(parents=True)
     began = time.monotonic()
@@ -58,7 +58,7 @@ def sandboxes(request: pytest.FixtureRequest) -> Iterator[dict[str, Sandbox]]:
         pods = {
             name: Sandbox(machine, name, image, images[image], private=private, memory=_MEMORY)
             for name, (image, private) in _PODS.items()
-            if name in asked
+            if name in wanted
         }
         for pod in pods.values():
             pod.start()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.cgroup2.initramfs import Initramfs
-from tests.cgroup2.kernel import Kernel
+from tests.cgroup2.kernel import EMULATOR, Kernel
 from tests.cluster.processes import StartError, running, wait_until
 from tests.node.images import Image
 from tests.node.programs import command
@@ -25,7 +25,7 @@ _SCRIPT_SECONDS: Final = 300.0
 # In software even where there is a /dev/kvm: a machine that is one itself may have one that opens
 # and runs nothing.
 _QEMU: Final = (
-    *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2"),
+    *(EMULATOR, "-accel", "tcg,thread=multi", "-smp", "2"),
     *("-m", "4G", "-net", "none", "-no-reboot", "-display", "none", "-monitor", "none"),
 )
 

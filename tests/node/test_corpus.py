@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests import selection
 from tests.node import pods
 from tests.node.cluster import NodeCluster
 from tests.node.contents import CLIENT
@@ -236,12 +237,8 @@ if ROWS:
     def ran(node: NodeCluster, request: pytest.FixtureRequest) -> dict[str, Pod]:
         """The Pod of each row that a test asks for, as the API server got it; all have ended."""
         _make_namespace(node)
-        asked = {item.name for item in request.session.items}
-        given = {
-            name: _runnable(row)
-            for name, row in ROWS.items()
-            if f"test_a_real_pod_has_docker[{name}]" in asked
-        }
+        wanted = selection.asked(request, "name")
+        given = {name: _runnable(row) for name, row in ROWS.items() if name in wanted}
         pods.run_in_turn(node.api, NAMESPACE, given.values())
         return given
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import pytest
 
+from tests import selection
 from tests.cluster.processes import wait_until
 from tests.node import pods
 from tests.node.cluster import NodeCluster
@@ -209,8 +210,8 @@ def hand_written(node: NodeCluster) -> None:
 @pytest.fixture(scope="module")
 def ends(node: NodeCluster, request: pytest.FixtureRequest) -> _Ends:
     """The Pods that some test of this run asks for, a few at once, and how they ended."""
-    asked = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    cases = [case for case in _CASES if any(case is params.get("case") for params in asked)]
+    wanted = selection.asked(request, "case")
+    cases = [case for case in _CASES if case in wanted]
     found: dict[_Case, _Ended] = {}
     for started, case in enumerate(cases):
         if started >= _AT_ONCE:

@@ -1,6 +1,6 @@
 """Run the suites of one make target side by side, and say what each took.
 
-    python -m tools.suites unit|test|e2e|e2e-all [--at-once 4] [--coverage]
+    python -m tools.suites unit|test|e2e|e2e-all [--at-once WORKERS] [--coverage]
 
 What a suite lacks on this machine is said before anything runs. Such a suite is not run, and
 counts as failed; where the variable CI is set, nothing is run then. Exit code 1: a test failed,
