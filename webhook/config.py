@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 import yaml
 
-from webhook import pod, quantity, storage
+from webhook import image, pod, quantity, storage
 
 Resources = dict[str, str]
 Transport = Literal["tcp", "tls", "unix"]
@@ -67,9 +67,9 @@ class AddressPool(_Strict, frozen=True):
 class Sidecar(_Strict, frozen=True):
     """Sidecar mode: the dind container and what it may use."""
 
-    image: NonEmpty = "docker:29.7.2-dind"
-    rootless_image: NonEmpty = "docker:29.7.2-dind-rootless"
-    # Shell patterns of what dinp.io/image may ask for.
+    image: str = "docker:29.7.2-dind"
+    rootless_image: str = "docker:29.7.2-dind-rootless"
+    # What dinp.io/image may ask for: shell patterns, as image.allowed has them.
     allowed_images: tuple[str, ...] = ("docker:*-dind", "docker:*-dind-rootless")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     # A Secret of type kubernetes.io/dockerconfigjson in the Pod's namespace.
@@ -182,6 +182,8 @@ def _check(config: Config) -> None:
     for field in ("requests", "limits", "limitRangeLimits"):
         for resource, value in _resources(sidecar, field).items():
             _check_quantity(value, f"$.sidecar.{field}[{resource!r}]")
+    _check_image(sidecar.image, "$.sidecar.image")
+    _check_image(sidecar.rootless_image, "$.sidecar.rootlessImage")
     _check_quantity(sidecar.ephemeral_storage_limit, "$.sidecar.ephemeralStorageLimit")
     try:
         storage.parse(sidecar.storage)
@@ -208,6 +210,11 @@ def _resources(sidecar: Sidecar, field: str) -> Resources:
         "limits": sidecar.limits,
         "limitRangeLimits": sidecar.limit_range_limits,
     }[field]
+
+
+def _check_image(value: str, path: str) -> None:
+    if image.parse(value) is None:
+        raise ConfigError(f"{value!r} is not an image, such as docker:29-dind - at `{path}`")
 
 
 def _check_quantity(value: str, path: str) -> None:

@@ -72,6 +72,8 @@ def test_good_values(expected: object, field: str, key: str, value: str) -> None
         ("expected true or false", "rootless", "yes"),
         ("is not on the allow-list of the config file (docker:*-dind", "image", "evil:latest"),
         ("is not on the allow-list", "image", "docker:5000/evil-dind"),
+        ("expected an image, such as docker:29-dind", "image", "docker:29-dind/../../x"),
+        ("is not on the allow-list", "image", "docker.io/team/docker:29-dind"),
         ("'lots' is not a quantity", "limits", "memory=lots"),
         ("'' is not a quantity", "requests", "cpu"),
         ("cpu=-1 is negative", "requests", "cpu=-1"),

@@ -52,6 +52,8 @@ def test_keys_are_as_in_kubernetes() -> None:
         ("at `$.sidecar.socketGroup`", "sidecar: {socketGroup: '2375'}"),
         ("at `$.sidecar.startupSeconds`", "sidecar: {startupSeconds: 1}"),
         ("at `$.sidecar.image`", "sidecar: {image: ''}"),
+        ("'Docker 29' is not an image", "sidecar: {image: Docker 29}"),
+        ("at `$.sidecar.rootlessImage`", "sidecar: {rootlessImage: 'docker:'}"),
         ("in `$.sidecar.proxy`", "sidecar: {proxy: {http_proxy: x}}"),
         (
             "at `$.sidecar.defaultAddressPools[0].size`",
