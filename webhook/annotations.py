@@ -168,7 +168,7 @@ def _storage(key: str, value: str, _config: Config) -> object:
         return _bad(key, value, str(error))
 
 
-def _share(key: str, value: str, _config: Config) -> object:
+def _share(key: str, value: str, config: Config) -> object:
     shares = []
     items = _items(value)
     if len(items) > bounds.SHARES:
@@ -178,7 +178,7 @@ def _share(key: str, value: str, _config: Config) -> object:
         path, _, option = item.partition(":")
         if not path.startswith("/") or option not in {"", "seed"} or pods.clean_path(path) != path:
             return _bad(key, item, "expected absolute, clean paths, each maybe with :seed")
-        if bind_mounts.is_system(path):
+        if bind_mounts.is_system(path) or bind_mounts.is_forbidden(path, config):
             return _bad(key, item, "this path cannot be shared")
         shares.append(Share(path, seed=option == "seed"))
     if len({share.path for share in shares}) != len(shares) or not shares:
@@ -186,7 +186,9 @@ def _share(key: str, value: str, _config: Config) -> object:
     return tuple(shares)
 
 
-def _daemon_config(key: str, value: str, _config: Config) -> object:
+def _daemon_config(key: str, value: str, config: Config) -> object:
+    if config.sidecar.daemon_config_keys == ():
+        return Reason.DAEMON_CONFIG_NOT_ALLOWED.say(value=value)
     if not storage.DNS_NAME.fullmatch(value):
         return _bad(key, value, "expected the name of a ConfigMap in the Pod's namespace")
     return DaemonConfig(value, optional=False)

@@ -219,6 +219,21 @@ def test_an_empty_allow_list_says_so() -> None:
     assert "(nothing)" in str(found)
 
 
+@pytest.mark.parametrize(("denied", "keys"), [(False, "null"), (False, "[bip]"), (True, "[]")])
+def test_no_key_of_daemon_json(denied: bool, keys: str) -> None:
+    """A Pod that may set none brings no ConfigMap either, nor a share where dockerd looks for one."""
+    config = configs.parse(f"sidecar: {{daemonConfigKeys: {keys}}}".encode())
+    for name, value in (("daemon-config", "mine"), ("share", "/etc/docker:seed")):
+        pod = build.pod(annotations={f"dinp.io/{name}": value})
+        found = read_settings(pod, Mode.SIDECAR, config)
+        assert denied == isinstance(found, Finding)
+    assert not denied or "sidecar.daemonConfigKeys" in str(
+        read_settings(
+            build.pod(annotations={"dinp.io/daemon-config": "mine"}), Mode.SIDECAR, config
+        )
+    )
+
+
 @pytest.mark.parametrize(
     ("hint", "name"),
     [
