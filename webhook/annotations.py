@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, get_args
 
-from webhook import bind_mounts, bounds, names, quantity, rules, storage
+from webhook import bind_mounts, bounds, image, names, quantity, rules, storage
 from webhook import pod as pods
 from webhook.config import Config, Transport
 from webhook.pod import Pod
@@ -61,13 +61,13 @@ def read_settings(pod: Pod, mode: Mode, config: Config) -> Settings | Finding:
             if isinstance(parsed, Finding):
                 return parsed
             asked[row.field] = parsed
-    image = asked.get("image")
-    if isinstance(image, str):
+    wanted = asked.get("image")
+    if isinstance(wanted, str):
         # By Docker's own names of its images; the other kind would not start.
-        rootless = "rootless" in image
+        rootless = "rootless" in wanted
         if asked.setdefault("rootless", rootless) != rootless:
             kind = "one with rootless in its name" if asked["rootless"] else "one without rootless"
-            return _bad("dinp.io/image", image, f"with dinp.io/rootless expected {kind}")
+            return _bad("dinp.io/image", wanted, f"with dinp.io/rootless expected {kind}")
     return over_defaults(asked, config)
 
 
@@ -124,17 +124,13 @@ def _list_of(valid: Callable[[str], bool], expected: str) -> Parser:
     return parse
 
 
-def _image(_key: str, value: str, config: Config) -> object:
+def _image(key: str, value: str, config: Config) -> object:
     allowed = config.sidecar.allowed_images
-    if any(_matches_image(value, pattern) for pattern in allowed):
+    if image.parse(value) is None:
+        return _bad(key, value, "expected an image, such as docker:29-dind")
+    if image.allowed(value, allowed):
         return value
     return Reason.IMAGE_NOT_ALLOWED.say(value=value, allowed=", ".join(allowed) or "nothing")
-
-
-def _matches_image(image: str, pattern: str) -> bool:
-    """Part by part: no `*` reaches over a `/`, or docker:5000/evil-dind would be docker:*-dind."""
-    parts, patterns = image.split("/"), pattern.split("/")
-    return len(parts) == len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))
 
 
 RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
@@ -172,7 +168,7 @@ def _storage(key: str, value: str, _config: Config) -> object:
         return _bad(key, value, str(error))
 
 
-def _share(key: str, value: str, _config: Config) -> object:
+def _share(key: str, value: str, config: Config) -> object:
     shares = []
     items = _items(value)
     if len(items) > bounds.SHARES:
@@ -182,7 +178,7 @@ def _share(key: str, value: str, _config: Config) -> object:
         path, _, option = item.partition(":")
         if not path.startswith("/") or option not in {"", "seed"} or pods.clean_path(path) != path:
             return _bad(key, item, "expected absolute, clean paths, each maybe with :seed")
-        if bind_mounts.is_system(path):
+        if bind_mounts.is_system(path) or bind_mounts.is_forbidden(path, config):
             return _bad(key, item, "this path cannot be shared")
         shares.append(Share(path, seed=option == "seed"))
     if len({share.path for share in shares}) != len(shares) or not shares:
@@ -190,7 +186,9 @@ def _share(key: str, value: str, _config: Config) -> object:
     return tuple(shares)
 
 
-def _daemon_config(key: str, value: str, _config: Config) -> object:
+def _daemon_config(key: str, value: str, config: Config) -> object:
+    if config.sidecar.daemon_config_keys == ():
+        return Reason.DAEMON_CONFIG_NOT_ALLOWED.say(value=value)
     if not storage.DNS_NAME.fullmatch(value):
         return _bad(key, value, "expected the name of a ConfigMap in the Pod's namespace")
     return DaemonConfig(value, optional=False)

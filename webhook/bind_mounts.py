@@ -17,6 +17,7 @@ from typing import Final
 
 from webhook import names
 from webhook import pod as pods
+from webhook.config import Config
 from webhook.docker_socket import NodeMount
 from webhook.pod import Container, Pod, VolumeMount
 from webhook.reasons import Finding, Reason
@@ -30,10 +31,12 @@ _SYSTEM_TREES: Final = (
     *("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/libexec"),
     *("/usr/local/bin", "/usr/local/sbin", "/usr/local/lib"),
     *("/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"),
-    *("/etc/subuid", "/etc/subgid", "/var/lib/docker", "/var/lib/containerd"),
+    *("/etc/subuid", "/etc/subgid", "/var/lib/docker", "/var/lib/containerd", "/var/lib/dinp"),
     *("/run/docker", "/var/run/docker", "/home/rootless", names.DAEMON_CONFIG_PATH),
     *("/run/secrets", "/var/run/secrets"),
 )
+# Where dockerd looks for daemon.json and for what is set by registry (certs.d).
+_DOCKERS_CONFIG: Final = "/etc/docker"
 _BELOW: Final = tuple(f"{tree}/" for tree in _SYSTEM_TREES)
 _AT_OR_ABOVE: Final = frozenset(
     "/".join(parts[:length]) or "/"
@@ -47,13 +50,14 @@ class _Mirror:
     """What has been mirrored so far: mountPath -> (mount, container it came from)."""
 
     pod: Pod
+    config: Config
     written_by_init: frozenset[str]  # volumes
     by_path: dict[str, tuple[VolumeMount, str]] = field(default_factory=dict)
     warnings: list[Finding] = field(default_factory=list)
 
 
 def mirror(
-    pod: Pod, clients: Sequence[Container], node_mounts: Iterable[NodeMount]
+    pod: Pod, clients: Sequence[Container], node_mounts: Iterable[NodeMount], config: Config
 ) -> tuple[tuple[VolumeMount, ...], tuple[Finding, ...]]:
     """The volumeMounts for the daemon, and what people should know.
 
@@ -61,7 +65,7 @@ def mirror(
     path the default container's wins, else the first container's.
     """
     excluded = {(found.container, found.mount["mountPath"]) for found in node_mounts}
-    result = _Mirror(pod, frozenset(_written_by_init(pod, excluded)))
+    result = _Mirror(pod, config, frozenset(_written_by_init(pod, excluded)))
     default = default_container(pod)["name"]
     init = {container["name"] for container in pod["spec"].get("initContainers") or ()}
     for container in sorted(clients, key=lambda c: (c["name"] != default, c["name"] in init)):
@@ -92,6 +96,11 @@ def is_system(path: str) -> bool:
     return path in _AT_OR_ABOVE or path.startswith(_BELOW)
 
 
+def is_forbidden(path: str, config: Config) -> bool:
+    """Whether this clean path would configure the daemon, which the config file lets no Pod do."""
+    return config.sidecar.daemon_config_keys == () and pods.is_within(path, _DOCKERS_CONFIG)
+
+
 def _written_by_init(pod: Pod, excluded: Collection[tuple[str, str]]) -> Iterator[str]:
     """Volumes that an init container may write: files in them may not exist yet."""
     for container in pod["spec"].get("initContainers") or ():
@@ -105,6 +114,9 @@ def _written_by_init(pod: Pod, excluded: Collection[tuple[str, str]]) -> Iterato
 
 def _add(result: _Mirror, container: Container, mount: VolumeMount, path: str) -> None:
     blanks = {"container": container["name"], "path": path}
+    if is_forbidden(path, result.config):
+        result.warnings.append(Reason.DAEMON_CONFIG_MOUNT.say(**blanks))
+        return
     if mount.get("subPathExpr"):
         result.warnings.append(Reason.SUB_PATH_EXPR.say(**blanks))
         return

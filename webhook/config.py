@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 import yaml
 
-from webhook import pod, quantity, storage
+from webhook import image, pod, quantity, storage
 
 Resources = dict[str, str]
 Transport = Literal["tcp", "tls", "unix"]
@@ -20,6 +20,8 @@ Gid = Annotated[int, msgspec.Meta(ge=0, le=2147483647)]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 # A DNS subdomain (RFC 1123), as the names of objects are.
 Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+# A key of daemon.json; dind.sh relies on these characters.
+DaemonKey = Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]+$")]
 
 
 class ConfigError(Exception):
@@ -64,12 +66,26 @@ class AddressPool(_Strict, frozen=True):
     size: Annotated[int, msgspec.Meta(ge=1, le=128)] = 24
 
 
+class SecretKeySelector(_Strict, frozen=True):
+    """As in core/v1: a key of a Secret in the Pod's namespace."""
+
+    name: Name
+    key: NonEmpty
+    optional: bool = False  # without it, or without the Secret, the Pod does not start
+
+
+class FromSecret(_Strict, frozen=True):
+    """A variable's source, as in core/v1."""
+
+    secret_key_ref: SecretKeySelector
+
+
 class Sidecar(_Strict, frozen=True):
     """Sidecar mode: the dind container and what it may use."""
 
-    image: NonEmpty = "docker:29.7.2-dind"
-    rootless_image: NonEmpty = "docker:29.7.2-dind-rootless"
-    # Shell patterns of what dinp.io/image may ask for.
+    image: str = "docker:29.7.2-dind"
+    rootless_image: str = "docker:29.7.2-dind-rootless"
+    # What dinp.io/image may ask for: shell patterns, as image.allowed has them.
     allowed_images: tuple[str, ...] = ("docker:*-dind", "docker:*-dind-rootless")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     # A Secret of type kubernetes.io/dockerconfigjson in the Pod's namespace.
@@ -92,12 +108,16 @@ class Sidecar(_Strict, frozen=True):
     insecure_registries: tuple[str, ...] = ()
     # A ConfigMap with daemon.json and *.crt; as a default it may be missing.
     daemon_config: Name | None = None
+    # What daemon.json may set, by dinp.io/daemon-config or a mount at /etc/docker. None: any key;
+    # none at all: neither may a Pod bring. dind.sh checks it, as a ConfigMap may change any time.
+    daemon_config_keys: tuple[DaemonKey, ...] | None = None
     # 198.18.0.0/15 is for benchmarks (RFC 2544): no cloud gives it to Pods or Services,
     # unlike Docker's own 172.17 to 172.31 and 192.168.
     bip: str = "198.18.0.1/24"
     default_address_pools: tuple[AddressPool, ...] = (AddressPool(),)
-    # For the daemon's pulls: HTTP_PROXY and the like. None: as in the default container.
-    proxy: dict[Literal["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"], str] | None = None
+    # For the daemon's pulls: HTTP_PROXY and the like. None: as in the default container. What stands
+    # here is in the spec of each Pod, and told to who sends a review: so no password, but a Secret.
+    proxy: dict[Literal["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"], str | FromSecret] | None = None
     # Group of the socket for clients that are not root; 2375 is `docker` in the dind image.
     socket_group: Gid = 2375
     # RuntimeClasses whose containers may run a daemon without being privileged.
@@ -179,9 +199,13 @@ def parse(text: bytes) -> Config:
 def _check(config: Config) -> None:
     """Check what types cannot say."""
     sidecar = config.sidecar
+    for name, value in (sidecar.proxy or {}).items():
+        _check_proxy(value, f"$.sidecar.proxy[{name!r}]")
     for field in ("requests", "limits", "limitRangeLimits"):
         for resource, value in _resources(sidecar, field).items():
             _check_quantity(value, f"$.sidecar.{field}[{resource!r}]")
+    _check_image(sidecar.image, "$.sidecar.image")
+    _check_image(sidecar.rootless_image, "$.sidecar.rootlessImage")
     _check_quantity(sidecar.ephemeral_storage_limit, "$.sidecar.ephemeralStorageLimit")
     try:
         storage.parse(sidecar.storage)
@@ -208,6 +232,20 @@ def _resources(sidecar: Sidecar, field: str) -> Resources:
         "limits": sidecar.limits,
         "limitRangeLimits": sidecar.limit_range_limits,
     }[field]
+
+
+def _check_image(value: str, path: str) -> None:
+    if image.parse(value) is None:
+        raise ConfigError(f"{value!r} is not an image, such as docker:29-dind - at `{path}`")
+
+
+def _check_proxy(value: str | FromSecret, path: str) -> None:
+    if isinstance(value, str) and "@" in value:
+        raise ConfigError(
+            "a user or password would be in the spec of every Pod that gets a daemon; put the URL into"
+            " a Secret of their namespaces, and here {secretKeyRef: {name: …, key: …}}"
+            f" - at `{path}`"
+        )
 
 
 def _check_quantity(value: str, path: str) -> None:

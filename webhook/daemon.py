@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from webhook import (
     bind_mounts,
     docker_socket,
@@ -19,7 +21,7 @@ from webhook import (
 from webhook import pod as pods
 from webhook.client_env import NO_PROXY_VARIABLES
 from webhook.clients import Client
-from webhook.config import Config
+from webhook.config import Config, FromSecret
 from webhook.docker_socket import NodeMount
 from webhook.pod import Container, EnvVar, Pod, Trees, Volume, VolumeMount
 from webhook.reasons import Finding, Reason
@@ -92,7 +94,7 @@ def _sidecar(
         return asked
     by_name = {container["name"]: container for container in pods.containers(pod)}
     containers = [by_name[client.name] for client in clients]
-    mirrored, warnings = bind_mounts.mirror(pod, containers, node_mounts)
+    mirrored, warnings = bind_mounts.mirror(pod, containers, node_mounts, config)
     mirrored = (*mirrored, *share.mounts(settings.share))
     existing = obstacles.existing_dind(pod)
     if existing is not None:
@@ -183,7 +185,7 @@ def _proxy(pod: Pod, config: Config) -> tuple[tuple[EnvVar, ...], tuple[Finding,
     """Pulls go where the node's went: by the config file's proxy, else the default container's."""
     if config.sidecar.proxy is not None:
         variables = tuple(
-            EnvVar(name=variant, value=pods.literal(value))
+            _proxy_variable(variant, value)
             for name, value in config.sidecar.proxy.items()
             for variant in (name, name.lower())
         )
@@ -201,6 +203,12 @@ def _proxy(pod: Pod, config: Config) -> tuple[tuple[EnvVar, ...], tuple[Finding,
         else:
             copied.append(_copy(variable))
     return tuple(copied), tuple(warnings)
+
+
+def _proxy_variable(name: str, value: str | FromSecret) -> EnvVar:
+    if isinstance(value, str):
+        return {"name": name, "value": pods.literal(value)}
+    return {"name": name, "valueFrom": msgspec.to_builtins(value)}
 
 
 def _copy(variable: EnvVar) -> EnvVar:

@@ -1,10 +1,15 @@
 #!/bin/sh
 # Starts the dinp-dind sidecar; "$@" is dockerd's command line. The image has BusyBox ash, so POSIX only; the kubelet
 # expands this text, so no two dollars in a row and no bare word in dollar-parentheses.
-set -eu; stop='' ready='' daemon='' keys='' mtu='' config=${DINP_DAEMON_CONFIG:-/dinp-config} data=/var/lib/docker
+set -eu; stop='' ready='' daemon='' keys='' mtu='' config=${DINP_DAEMON_CONFIG:-/dinp-config} data=/var/lib/docker own=/var/lib/dinp
 trap 'stop=1; [ -z "$daemon" ] || kill "$daemon" || :' TERM INT
 die() { echo "dinp: $*" >&2; exit 1; }
-sets() { case $keys in *"\"$1\":"* | *"\"$1s\":"* | *"\"${1%y}ies\":"*) ;; *) return 1 ;; esac; } # a flag; keys may be plurals
+sets() { case " $keys " in *" $1 "* | *" $1s "* | *" ${1%y}ies "*) ;; *) return 1 ;; esac; } # a flag; keys may be plurals
+keys() { # of the JSON object on stdin, one a line; what no key of dockerd's has, escapes too, becomes an underscore
+    sed 's/\\./_/g' | LC_ALL=C awk 'BEGIN { RS = "\"" } # so every other record is the inside of a string
+        NR % 2 == 0 { key = $0; gsub(/[^a-z0-9-]|^$/, "_", key); next }
+        { if (/^[ \t\r\n]*:/ && depth == 1) print key; depth += gsub(/[[{]/, "") - gsub(/[]}]/, "") }'
+}
 issue() { # a name, and the signer's options
     openssl req -new -config cnf -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=dinp $1" -keyout "$1.key" -out "$1.csr"
     openssl x509 -req -in "$1.csr" -extfile cnf -extensions "$@" -days 3650 -out "$1.pem"
@@ -29,11 +34,25 @@ nest() ( # cgroup v2 shows a privileged container the node's tree. Make our part
     done
     [ "$own" = / ] || { mount --bind . /sys/fs/cgroup && mkdir -p "/sys/fs/cgroup$own" && mount --bind . "/sys/fs/cgroup$own"; }
 )
-[ "$(id -u)" = 0 ] || data=/home/rootless/.local/share/docker
+[ "$(id -u)" = 0 ] || data=/home/rootless/.local/share/docker own=/home/rootless/.dinp
 exec 9>"$data/.dinp.lock"; flock -n 9 || die "another daemon uses $data: give each Pod a volume of its own (dinp.io/storage)"
 json=$config/daemon.json; [ -f "$json" ] || json=/etc/docker/daemon.json
-[ ! -f "$json" ] || { set -- "$@" "--config-file=$json"; keys=$(tr -d ' \t\r\n' <"$json" | sed -e 's/^{//' -e :a -e 's/{[^{}]*}//' -e ta); }
-! sets host || die "$json sets \"hosts\", but where the daemon listens is for dinp to say: take it out"
+from=$json # for people
+if [ -n "${DINP_DAEMON_CONFIG_KEYS+is set}" ]; then
+    # The keys that daemon.json may set. dockerd gets a copy: who can write to the file could add a key later,
+    # and where there is none, dockerd would look for one by itself at each start.
+    mkdir -p "$own"
+    if [ -f "$json" ]; then cat "$json"; else echo '{}'; fi >"$own/daemon.json"
+    json=$own/daemon.json
+fi
+[ ! -f "$json" ] || { set -- "$@" "--config-file=$json"; keys=$(keys <"$json" | tr '\n' ' '); }
+for key in $keys; do
+    case " ${DINP_DAEMON_CONFIG_KEYS-$key} " in
+    *" $key "*) ;;
+    *) die "$from sets \"$key\", which sidecar.daemonConfigKeys of dinp's config file does not allow (${DINP_DAEMON_CONFIG_KEYS:-no key}): take it out" ;;
+    esac
+done
+! sets host || die "$from sets \"hosts\", but where the daemon listens is for dinp to say: take it out"
 for arg; do # dockerd refuses what both a flag and daemon.json set
     shift; flag=${arg%%=*}; [ "$arg" != --tlsverify ] || certificates
     sets "${flag#--}" || case $arg in --mtu=*) mtu=${arg#*=} ;; *) set -- "$@" "$arg" ;; esac

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from webhook import names
+from webhook import image, names
 from webhook import pod as pods
 from webhook.docker_socket import Kind, NodeMount
 from webhook.pod import Container, Pod
@@ -26,8 +26,6 @@ _IN_SHELL: Final = re.compile(
     r"(?:^|[;&|({\n]|--[ \t]|\b(?:exec|nohup|sudo|then|do|else|dind)[ \t])[ \t]*(?:/[\w./-]{0,99}/)?"
     r"dockerd(?:-entrypoint\.sh|-rootless(?:\.sh)?)?(?=\s|$|[;&|)])"
 )
-# Registry host; name; tag. Possessive here and above: whoever makes a Pod writes what we read.
-_IMAGE: Final = re.compile(r"(?:(?=[^/.:]*+[.:]|localhost/)[^/]*+/)?([^:@]*+)(?::([^@]*+))?")
 
 
 class OwnDaemon(NamedTuple):
@@ -74,17 +72,17 @@ def _daemon_in(container: Container) -> str | None:
 
 def _is_dind_image(container: Container) -> bool:
     """A name is enough for Docker's own image; any other must be able to run a daemon."""
-    name, tag = image(container)
+    name, tag = name_and_tag(container)
     name = name.rpartition("/")[2]
     privileged = (container.get("securityContext") or {}).get("privileged")
     return bool(name == "docker" or privileged) and "dind" in re.split(r"[\W_]", f"{name}:{tag}")
 
 
-def image(container: Container) -> tuple[str, str]:
-    """Name and tag: `host:5000/team/docker:20-dind@sha256:...` is `team/docker` and `20-dind`."""
-    # The first match alone: each further one would read all that follows it once more.
-    found = next(_IMAGE.finditer((container.get("image") or "").lower()))
-    return found[1], found[2] or ""
+def name_and_tag(container: Container) -> tuple[str, str]:
+    """Of its image: `host:5000/team/docker:20-dind@sha256:...` is `team/docker` and `20-dind`."""
+    # Not checked: a Pod that cannot be pulled is judged like any other.
+    found = image.split((container.get("image") or "").lower())
+    return found.path, found.tag or ""
 
 
 def _entrypoint_runs(args: list[str]) -> bool:

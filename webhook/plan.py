@@ -56,6 +56,7 @@ _DENIED: Final = frozenset(
         Reason.SIDECAR_ONLY,
         Reason.UNKNOWN_CONTAINER,
         Reason.IMAGE_NOT_ALLOWED,
+        Reason.DAEMON_CONFIG_NOT_ALLOWED,
         Reason.FLAG_NOT_ALLOWED,
         Reason.REQUEST_OVER_LIMIT,
         Reason.NO_ELIGIBLE_CONTAINER,

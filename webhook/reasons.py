@@ -79,6 +79,10 @@ class Reason(Enum):
         "image_not_allowed",
         "annotation dinp.io/image: {value!r} is not on the allow-list of the config file ({allowed})",
     )
+    DAEMON_CONFIG_NOT_ALLOWED = (
+        "daemon_config_not_allowed",
+        "annotation dinp.io/daemon-config: {value!r} is not allowed, as sidecar.daemonConfigKeys of the config file lists no key of daemon.json; remove the annotation, or ask a cluster admin",
+    )
     FLAG_NOT_ALLOWED = (
         "flag_not_allowed",
         "annotation dinp.io/dockerd-args: {value!r} is not allowed; allowed are {allowed}",
@@ -180,6 +184,10 @@ class Reason(Enum):
     SUB_PATH_FILE = (
         "sub_path_file",
         "container {container}: the subPath mount at {path} is written by an init container and is not shared with the daemon, so docker run -v {path} will not see it",
+    )
+    DAEMON_CONFIG_MOUNT = (
+        "daemon_config_mount",
+        "container {container}: the mount at {path} is not shared with the daemon, which it would configure: sidecar.daemonConfigKeys of the config file lists no key of daemon.json",
     )
     MOUNT_CONFLICT = (
         "mount_conflict",

@@ -48,7 +48,7 @@ def container(
         "restartPolicy": "Always",
         "command": ["sh", "-c", SCRIPT, "dind.sh"],
         "args": [pods.literal(arg) for arg in dockerd(pod, settings, config)],
-        "env": [*_environment(settings), *proxy],
+        "env": [*_environment(settings, config), *proxy],
         "volumeMounts": [*_own_mounts(settings), *mirrored],
         "securityContext": _security_context(pod, settings, config),
     }
@@ -168,11 +168,14 @@ _LISTENER: Final[dict[Transport, tuple[str, ...]]] = {
 _PORT: Final = {"tcp": 2375, "tls": 2376}
 
 
-def _environment(settings: Settings) -> Iterator[EnvVar]:
+def _environment(settings: Settings, config: Config) -> Iterator[EnvVar]:
     """Never the clients' variables: DOCKER_TLS_VERIFY would kill a dockerd with --tls=false."""
     yield {"name": "DOCKER_MIN_API_VERSION", "value": _OLDEST_API}
     if settings.daemon_config is not None:
         yield {"name": "DINP_DAEMON_CONFIG", "value": names.DAEMON_CONFIG_PATH}
+    if config.sidecar.daemon_config_keys is not None:
+        keys = " ".join(config.sidecar.daemon_config_keys)
+        yield {"name": "DINP_DAEMON_CONFIG_KEYS", "value": keys}
     port = _PORT.get(settings.transport)
     if settings.rootless and port is not None:
         # dockerd's 127.0.0.1 is that of RootlessKit's network namespace, not the Pod's.

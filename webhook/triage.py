@@ -281,7 +281,7 @@ def _placement(spec: PodSpec) -> Iterator[str]:
 def _phrases_on(container: Container) -> Iterator[str]:
     who = f"container {container['name']}"
     yield f"a container named {container['name']}"
-    yield f"{who} has image {own_daemons.image(container)[0]}"
+    yield f"{who} has image {own_daemons.name_and_tag(container)[0]}"
     for var in pods.env(container):
         # Not the Pod's nodeName: every Pod that runs has one, and `dinp scan` reads those.
         if field := ((var.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath"):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
+from tests.cluster import labellers
 from tests.cluster.api import MERGE_PATCH, Answer, Api
 from tests.cluster.installation import OLDER_NAMESPACES, Installation
-from tests.cluster.processes import wait_until
-from webhook import rules
+from tests.cluster.labellers import named
 
 pytestmark = pytest.mark.cluster
 
@@ -31,51 +30,13 @@ TYPOS = [
     ("dinp.io/shared-daemon", "true"),
     ("dinp.io/shared-daemon", "Allowed"),
 ]
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
 @pytest.fixture(scope="module")
 def users(dinp: Installation) -> Iterator[Mapping[str, Api]]:
     """Two who may label namespaces; `granter` may also use shareddaemons.dinp.io."""
-    rule = {
-        "apiGroups": [""],
-        "resources": ["namespaces", "namespaces/status", "namespaces/finalize"],
-        "verbs": ["get", "create", "update", "patch"],
-    }
-    dinp.api.must("POST", f"{RBAC}/clusterroles", _named("labels-namespaces", rules=[rule]))
-    for role, user in (
-        ("labels-namespaces", "labeller"),
-        ("labels-namespaces", "granter"),
-        ("dinp-shared-daemons", "granter"),
-    ):
-        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
-        subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}
-        binding = _named(f"{role}-{user}", roleRef=reference, subjects=[subject])
-        dinp.api.must("POST", f"{RBAC}/clusterrolebindings", binding)
-    with closing(dinp.user("labeller")) as labeller, closing(dinp.user("granter")) as granter:
-        known = {"labeller": labeller, "granter": granter, "admin": dinp.api}
-        wait_until(lambda: _are_granted(known), "the API server knows what they may")
-        yield known
-
-
-def _are_granted(users: Mapping[str, Api]) -> bool:
-    """Whether labels are both users' to give, and grants only one's."""
-    path = "/api/v1/namespaces/default?dryRun=All"
-
-    def patch(user: str, label: str) -> int:
-        body = {"metadata": {"labels": {label: "allowed"}}}
-        return users[user].request("PATCH", path, body, media_type=MERGE_PATCH).status
-
-    given = [
-        patch("labeller", "team"),
-        patch("granter", "team"),
-        patch("granter", rules.SHARED_DAEMON),
-    ]
-    return [*given, patch("labeller", rules.SHARED_DAEMON)] == [200, 200, 200, 403]
-
-
-def _named(name: str, **fields: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name}, **fields}
+    with labellers.people(dinp.cluster) as known:
+        yield {"labeller": known.labeller, "granter": known.granter, "admin": known.admin}
 
 
 def label(
@@ -94,15 +55,11 @@ def label(
 def test_unknown_values_are_refused(users: Mapping[str, Api], key: str, value: str) -> None:
     """At creation and later, for admins too: the refusal names label, value and the valid ones."""
     path = "/api/v1/namespaces?dryRun=All"
-    created = users["admin"].request("POST", path, _named("new") | _labelled("new", {key: value}))
+    created = users["admin"].request("POST", path, named("new", {key: value}))
     for answer in (created, label(users["admin"], "default", {key: value})):
         assert answer.status == 422
         assert f"label {key}: '{value}'" in answer.message
         assert "expected " in answer.message
-
-
-def _labelled(name: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    return {"metadata": {"name": name, "labels": dict(labels)}}
 
 
 @pytest.mark.parametrize("namespace", OLDER_NAMESPACES)
@@ -139,7 +96,7 @@ def test_grants_take_the_permission(users: Mapping[str, Api], key: str, value: s
 def test_grants_at_creation(users: Mapping[str, Api], key: str, value: str) -> None:
     """A new namespace is no way around it."""
     path = "/api/v1/namespaces?dryRun=All"
-    body = _labelled("new", {key: value})
+    body = named("new", {key: value})
     assert users["labeller"].request("POST", path, body).status == 403
     assert users["granter"].request("POST", path, body).status == 201
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -16,11 +17,20 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from webhook import sidecar
 
 DIND_SH = Path(sidecar.__file__).with_name("dind.sh")
 TEXT = DIND_SH.read_text(encoding="utf-8")
+
+_JSON_TEXT = st.text('ab-"\\{}[]:, \n\tAé', max_size=5)
+
+
+def _json_inside(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.lists(inner, max_size=3) | st.dictionaries(_JSON_TEXT, inner, max_size=3)
+
 
 SHELLS = [["/bin/sh"], *([["busybox", "sh"]] if shutil.which("busybox") else [])]
 
@@ -29,6 +39,7 @@ MOVED = (
     "/dinp",  # and /dinp-config
     "/home/rootless",
     "/var/lib/docker",
+    "/var/lib/dinp",
     "/var/run",
     "/etc/docker",
     "/proc/net",
@@ -163,8 +174,8 @@ def container(tmp_path: Path) -> Iterator[Container]:
 
 
 def test_is_short() -> None:
-    """The design allows less than 60 lines."""
-    assert len(TEXT.splitlines()) < 60
+    """It stands in the spec of every Pod with a sidecar: the design allows 12 KiB."""
+    assert len(TEXT.encode()) <= 12 * 1024
 
 
 def test_passes_shellcheck() -> None:
@@ -277,6 +288,98 @@ def test_hosts_in_daemon_json_are_an_error(container: Container) -> None:
     assert process.returncode == 1
     assert 'daemon.json sets "hosts"' in said
     assert container.runs() == 0
+
+
+# --- which keys daemon.json may set ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("mounted", [True, False], ids=["ConfigMap", "/etc/docker"])
+@pytest.mark.parametrize(
+    ("key", "text", "allowed"),
+    [
+        ("insecure-registries", '{"bip": "x", "insecure-registries": []}', "bip mtu"),
+        ("bip", '{"bip": "x"}', "mtu"),
+        ("bip", '{"bip": "x"}', "bips xbip bip-"),
+        ("bip", '{"bip" \n\t : "x"}', ""),
+        ("mtu", '{"log-opts": {"bip": "}"}, "mtu": 1}', "bip log-opts"),
+        ("mtu", '{"labels": ["\\"]}"], "mtu": 1}', "bip labels"),
+        ("_0062ip", '{"\\u0062ip": "x"}', "bip"),
+        ("_ip", '{"Bip": "x"}', "bip"),
+        ("bip_mtu", '{"bip mtu": "x"}', "bip mtu"),
+        ("_", '{"": "x"}', ""),
+        ("_", '{"*": "x"}', "bip"),
+    ],
+)
+def test_keys_that_are_not_allowed(
+    container: Container, mounted: bool, key: str, text: str, allowed: str
+) -> None:
+    """The daemon does not start: one line names the file, the key and who forbids it."""
+    directory = "/dinp-config" if mounted else "/etc/docker"
+    container.write(f"{directory}/daemon.json", text)
+    container.env["DINP_DAEMON_CONFIG_KEYS"] = allowed
+    process = container.start()
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert (
+        f'{directory}/daemon.json sets "{key}", which sidecar.daemonConfigKeys of dinp\'s'
+        f" config file does not allow ({allowed or 'no key'}): take it out\n"
+    ) in said
+    assert container.runs() == 0
+
+
+@pytest.mark.parametrize(("uid", "own"), [("0", "/var/lib/dinp"), ("1000", "/home/rootless/.dinp")])
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ('{"bip": "x", "log-opts": {"mtu": "bip"}}', "mtu bip log-opts"),
+        ("{}", ""),
+        (None, ""),
+        (None, "bip"),
+    ],
+)
+def test_dockerd_gets_what_was_checked(
+    container: Container, uid: str, own: str, text: str | None, allowed: str
+) -> None:
+    """A copy, also where there is no file: later changes of a client's reach no daemon."""
+    container.write("/uid", uid)
+    container.env["DINP_DAEMON_CONFIG_KEYS"] = allowed
+    if text is not None:
+        container.write("/etc/docker/daemon.json", text)
+    copy = container.path(own, "daemon.json")
+    assert container.run() == ["dockerd", f"--config-file={copy}"]
+    assert copy.read_text() == (text or "{}\n")
+    container.write("/etc/docker/daemon.json", '{"debug": true}')
+    assert copy.read_text() == (text or "{}\n")
+    _, said = container.start().communicate(timeout=20)  # each start checks again
+    assert '/etc/docker/daemon.json sets "debug"' in said
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(_JSON_TEXT, st.recursive(_JSON_TEXT, _json_inside, max_leaves=6), max_size=4),
+    st.sampled_from((None, 2)),
+    st.booleans(),
+)
+def test_every_key_is_seen(
+    shell: list[str], content: dict[str, object], indent: int | None, ascii_only: bool
+) -> None:
+    """Whatever strings hold: each key at the top and no other; an odd one is no known key."""
+    text = json.dumps(content, indent=indent, ensure_ascii=ascii_only)
+    function = re.search(r"^keys\(\) \{.*?^\}$", TEXT, re.MULTILINE | re.DOTALL)
+    assert function is not None
+    # Its own sed and awk, which are the daemon's, too.
+    own = 'sed() { busybox sed "$@"; }; awk() { busybox awk "$@"; }\n' if "busybox" in shell else ""
+    done = subprocess.run(  # noqa: S603 - the script under test
+        [*shell, "-c", f"{own}{function[0]}\nkeys"],
+        input=text.encode(),
+        capture_output=True,
+        check=True,
+    )
+    seen = done.stdout.decode().splitlines()
+    known = [key for key in content if re.fullmatch(r"[a-z0-9-]+", key)]
+    assert [key for key in seen if "_" not in key] == known
+    assert len(seen) == len(content)
 
 
 @pytest.mark.parametrize(
@@ -449,8 +552,8 @@ def test_containers_are_killed_no_later_than_the_daemon(container: Container, sc
     bundle = container.path("/bundle")
     bundle.mkdir()
     before = '{"env":["A=1"],"oomScoreAdj":%s,"x":{"oomScoreAdj2":0}}'
-    for file, given in {"config.json": "0", "exec-process": "0", "other": "500"}.items():
-        (bundle / file).write_text(before % given)
+    for file, oom in {"config.json": "0", "exec-process": "0", "other": "500"}.items():
+        (bundle / file).write_text(before % oom)
     subprocess.run(  # noqa: S603  # the script under test
         [shadowing, "--root", "..", "exec", "--process", "exec-process", "other", "an id"],
         cwd=bundle,

@@ -72,6 +72,8 @@ def test_good_values(expected: object, field: str, key: str, value: str) -> None
         ("expected true or false", "rootless", "yes"),
         ("is not on the allow-list of the config file (docker:*-dind", "image", "evil:latest"),
         ("is not on the allow-list", "image", "docker:5000/evil-dind"),
+        ("expected an image, such as docker:29-dind", "image", "docker:29-dind/../../x"),
+        ("is not on the allow-list", "image", "docker.io/team/docker:29-dind"),
         ("'lots' is not a quantity", "limits", "memory=lots"),
         ("'' is not a quantity", "requests", "cpu"),
         ("cpu=-1 is negative", "requests", "cpu=-1"),
@@ -215,6 +217,21 @@ def test_an_empty_allow_list_says_so() -> None:
     config = configs.parse(b"sidecar: {allowedImages: []}")
     found = read_settings(build.pod(annotations={"dinp.io/image": "a"}), Mode.SIDECAR, config)
     assert "(nothing)" in str(found)
+
+
+@pytest.mark.parametrize(("denied", "keys"), [(False, "null"), (False, "[bip]"), (True, "[]")])
+def test_no_key_of_daemon_json(denied: bool, keys: str) -> None:
+    """A Pod that may set none brings no ConfigMap either, nor a share where dockerd looks for one."""
+    config = configs.parse(f"sidecar: {{daemonConfigKeys: {keys}}}".encode())
+    for name, value in (("daemon-config", "mine"), ("share", "/etc/docker:seed")):
+        pod = build.pod(annotations={f"dinp.io/{name}": value})
+        found = read_settings(pod, Mode.SIDECAR, config)
+        assert denied == isinstance(found, Finding)
+    assert not denied or "sidecar.daemonConfigKeys" in str(
+        read_settings(
+            build.pod(annotations={"dinp.io/daemon-config": "mine"}), Mode.SIDECAR, config
+        )
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,17 @@ import pytest
 
 from tests.webhook import pods as build
 from webhook import bind_mounts, docker_socket
+from webhook import config as configs
+from webhook.config import Config
 from webhook.pod import Container, Pod, VolumeMount
 from webhook.reasons import Reason
 
 
-def mirror(pod: Pod) -> tuple[tuple[VolumeMount, ...], list[Reason]]:
+def mirror(
+    pod: Pod, config: Config = build.DEFAULT
+) -> tuple[tuple[VolumeMount, ...], list[Reason]]:
     everyone = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
-    found, warnings = bind_mounts.mirror(pod, everyone, docker_socket.node_mounts(pod))
+    found, warnings = bind_mounts.mirror(pod, everyone, docker_socket.node_mounts(pod), config)
     return found, [warning.reason for warning in warnings]
 
 
@@ -39,13 +43,42 @@ def test_paths_of_the_work(path: str) -> None:
         *("/", "/var", "/usr", "/run", "/var/run", "/etc", "/home", "/usr/local", "/var/lib"),
         *("/var/lib/docker", "/var/lib/docker/x", "/proc/x", "/dev/kvm", "/dinp", "/dinp/x"),
         *("/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets", "/usr/local/bin"),
-        *("/etc/hosts", "/dinp-config", "/home/rootless/x", "//var//lib/docker/", "relative"),
+        *(
+            "/etc/hosts",
+            "/dinp-config",
+            "/var/lib/dinp",
+            "/var/lib/dinp/x",
+            "/home/rootless/x",
+            "//var//lib/docker/",
+            "relative",
+        ),
     ],
 )
 def test_paths_of_the_system(path: str) -> None:
     """At, below or above what the daemon's image needs: never mirrored."""
     found = mirror(build.pod(with_mount("build", build.mount("work", path))))
     assert ((), []) == found
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "keys", "path"),
+    [
+        (True, "null", "/etc/docker"),
+        (True, "[bip]", "/etc/docker/daemon.json"),
+        (False, "[]", "/etc/docker"),
+        (False, "[]", "/etc//docker/"),
+        (False, "[]", "/etc/docker/daemon.json"),
+        (False, "[]", "/etc/docker/certs.d/r.example.com"),
+        (True, "[]", "/etc/dockerd"),
+        (True, "[]", "/work"),
+    ],
+)
+def test_what_configures_the_daemon(mirrored: bool, keys: str, path: str) -> None:
+    """Left to the client where the config file lets no Pod configure a daemon, and said."""
+    config = configs.parse(f"sidecar: {{daemonConfigKeys: {keys}}}".encode())
+    found, warnings = mirror(build.pod(with_mount("build", build.mount("work", path))), config)
+    assert mirrored == bool(found)
+    assert ([] if mirrored else [Reason.DAEMON_CONFIG_MOUNT]) == warnings
 
 
 def test_the_nodes_docker_and_own_volumes_are_not_mirrored() -> None:
@@ -117,7 +150,7 @@ def test_a_file_that_an_init_container_renders(mirrored: bool, init: VolumeMount
         with_mount("build", build.mount("work", "/app/settings.xml", subPath="settings.xml")),
         initContainers=[ours, with_mount("prepare", init)],
     )
-    found, warnings = bind_mounts.mirror(pod, pod["spec"]["containers"], ())
+    found, warnings = bind_mounts.mirror(pod, pod["spec"]["containers"], (), build.DEFAULT)
     assert mirrored == bool(found)
     assert ([] if mirrored else [Reason.SUB_PATH_FILE]) == [w.reason for w in warnings]
 

@@ -52,7 +52,19 @@ def test_keys_are_as_in_kubernetes() -> None:
         ("at `$.sidecar.socketGroup`", "sidecar: {socketGroup: '2375'}"),
         ("at `$.sidecar.startupSeconds`", "sidecar: {startupSeconds: 1}"),
         ("at `$.sidecar.image`", "sidecar: {image: ''}"),
+        ("'Docker 29' is not an image", "sidecar: {image: Docker 29}"),
+        ("at `$.sidecar.rootlessImage`", "sidecar: {rootlessImage: 'docker:'}"),
         ("in `$.sidecar.proxy`", "sidecar: {proxy: {http_proxy: x}}"),
+        (
+            "here {secretKeyRef: {name: …, key: …}} - at `$.sidecar.proxy['HTTPS_PROXY']`",
+            "sidecar: {proxy: {HTTP_PROXY: 'http://p', HTTPS_PROXY: 'http://me:secret@p'}}",
+        ),
+        (
+            "at `$.sidecar.proxy[...].secretKeyRef`",
+            "sidecar: {proxy: {HTTP_PROXY: {secretKeyRef: {name: p}}}}",
+        ),
+        ("at `$.sidecar.daemonConfigKeys[1]`", "sidecar: {daemonConfigKeys: [bip, 'Log Level']}"),
+        ("at `$.sidecar.daemonConfigKeys`", "sidecar: {daemonConfigKeys: bip}"),
         (
             "at `$.sidecar.defaultAddressPools[0].size`",
             "sidecar: {defaultAddressPools: [{size: 0}]}",
@@ -92,6 +104,7 @@ def test_errors_name_the_yaml_path(says: str, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         configs.parse(text.encode())
     assert says in str(caught.value)
+    assert "me:secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

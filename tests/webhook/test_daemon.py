@@ -144,6 +144,24 @@ def test_proxy_of_the_config_file() -> None:
     }
 
 
+def test_proxy_from_a_secret() -> None:
+    """By reference, so that no password is in the Pod's spec, nor in what the webhook answers."""
+    config = configs.parse(
+        b"sidecar: {proxy: {HTTP_PROXY: {secretKeyRef: {name: proxy, key: url}}, HTTPS_PROXY:"
+        b" {secretKeyRef: {name: proxy, key: url, optional: true}}}}"
+    )
+    (dind,) = decided(build.pod(), Mode.SIDECAR, config).init_containers
+    sources = {var["name"]: var.get("valueFrom") for var in (dind.get("env") or [])[1:]}
+    needed = {"secretKeyRef": {"name": "proxy", "key": "url"}}
+    optional = {"secretKeyRef": {"name": "proxy", "key": "url", "optional": True}}
+    assert sources == {
+        "HTTP_PROXY": needed,
+        "http_proxy": needed,
+        "HTTPS_PROXY": optional,
+        "https_proxy": optional,
+    }
+
+
 def test_shares_and_their_seeds() -> None:
     """Seeds start after the daemon, with the image of the default container."""
     pod = build.pod(

@@ -179,6 +179,15 @@ def test_environment(expected: dict[str, str], annotations: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize(
+    ("expected", "keys"), [(None, "null"), ("bip mtu", "[bip, mtu]"), ("", "[]")]
+)
+def test_keys_of_daemon_json(expected: str | None, keys: str) -> None:
+    """dind.sh learns which are allowed, of Pods without the annotation, too: none is not any."""
+    config = configs.parse(f"sidecar: {{daemonConfigKeys: {keys}}}".encode())
+    assert expected == build.env(fresh(None, config)).get("DINP_DAEMON_CONFIG_KEYS")
+
+
+@pytest.mark.parametrize(
     ("paths", "volumes", "annotations"),
     [
         (["/dinp", "/var/lib/docker"], ["dinp-run", "dinp-storage"], {}),
