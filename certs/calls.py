@@ -134,9 +134,10 @@ async def listed(described: str, send: SendPage) -> AsyncGenerator[Metadata]:
         except TooLargeError:
             if items == 1:
                 raise
-            items = max(1, items // 8)
+            items = max(1, items // 4)
             continue
-        for item in page.items:
+        items = min(_PAGE_ITEMS, items * 2)  # large ones may stand together
+        for item in page.items or ():
             yield item.metadata
         token = page.metadata.token
         if not token:
@@ -153,7 +154,7 @@ class _Item(msgspec.Struct):
 
 class _Page(msgspec.Struct):
     metadata: _ListMeta
-    items: list[_Item] = []
+    items: list[_Item] | None = None  # of an empty list it is null
 
 
 async def _page(described: str, send: SendPage, items: int, token: str | None) -> _Page:

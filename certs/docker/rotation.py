@@ -253,19 +253,22 @@ class _Pass:
             return Wrong(None, "there is none")
         try:
             secret = await self._store.read_client(namespace)
-        except TooLargeError as error:
+        except TooLargeError:
             # What others have added does not keep dinp from renewing its own keys.
             why = "too large to be read"
-            return Wrong(there.version, why) if there.is_ours else Failed(there.version, error)
+            return Wrong(there.version, why) if there.is_ours else self._foreign(namespace, there)
         if secret is None:
             return Wrong(None, "there is none")
         if not there.is_ours and clients.is_foreign(secret, signing):
-            return Failed(there.version, self._store.foreign(namespace))
+            return self._foreign(namespace, there)
         lifetime = self._policy.client_lifetime
         problem = clients.problem(secret, signing, lifetime, self._now)
         if problem is not None or not there.is_ours:
             return Wrong(there.version, problem or "without dinp's label")
         return memory.right(secret.data["cert.pem"], secret.version, lifetime)
+
+    def _foreign(self, namespace: str, there: ClientSecret) -> Failed:
+        return Failed(there.version, self._store.foreign(namespace))
 
     async def _remove(self, namespace: str) -> None:
         await self._store.delete_client(namespace)

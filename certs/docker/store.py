@@ -11,7 +11,7 @@ from kubernetes.aio import client
 
 from certs import calls, records, secrets
 from certs.docker.requests import SIGNER, Object
-from certs.errors import Reason, StoreError
+from certs.errors import Reason, StoreError, TooLargeError
 from certs.records import Authorities, Metadata, Secret
 from certs.secrets import Secrets
 
@@ -145,8 +145,8 @@ class Store:
         labels = " ".join(f"{key}={value}" for key, value in _MANAGED.items())
         name = self._names.client_secret
         return StoreError(
-            f"{secrets.described(namespace, name)} holds what is not of dinp's making, so it is left "
-            f"as it is: delete it, or let dinp overwrite it by the label {labels}",
+            f"{secrets.described(namespace, name)} is not of dinp's making, so it is left as it is: "
+            f"delete it, or let dinp overwrite it by the label {labels}",
             Reason.FOREIGN,
         )
 
@@ -189,12 +189,15 @@ class Store:
             TooLargeError: it is larger than any that a daemon sends.
         """
         read = self._certificates.read_certificate_signing_request_without_preload_content
-        return await calls.ask(
-            "get",
-            f"{_REQUESTS}/{name}",
-            lambda: read(name, _request_timeout=calls.REQUEST_SECONDS),
-            most=_REQUEST_BYTES,
-        )
+        try:
+            return await calls.ask(
+                "get",
+                f"{_REQUESTS}/{name}",
+                lambda: read(name, _request_timeout=calls.REQUEST_SECONDS),
+                most=_REQUEST_BYTES,
+            )
+        except TooLargeError as error:
+            raise TooLargeError(f"{error}. No daemon sends such a one: delete it") from error
 
     async def pod(self, name: str) -> Object | None:
         """A Pod of the daemons' namespace; None: there is none."""

@@ -142,6 +142,13 @@ async def test_pages() -> None:
     assert 1 == len(empty.asked)
 
 
+@pytest.mark.parametrize("body", [{"metadata": {}, "items": None}, {"metadata": {}}])
+async def test_an_empty_list(body: Any) -> None:
+    """The API server writes an empty list of metadata as null."""
+    async with serving(answering(200, body)) as send:
+        assert [] == [it async for it in calls.listed("secrets", lambda _items, _token: send())]
+
+
 async def test_large_metadata() -> None:
     """Where a page is too large, it is asked for in smaller parts; the list goes on from there."""
     listing = Listing([1000] * 520 + [MEBIBYTE] * 6 + [9 * MEBIBYTE] + [1000] * 5)

@@ -108,4 +108,5 @@ def test_every_port_is_scraped_once() -> None:
 
 def _matches(selector: Any, metadata: Any) -> bool:
     wanted: dict[str, str] = selector["matchLabels"]
-    return wanted.items() <= metadata["labels"].items()
+    labels: dict[str, str] = metadata["labels"]
+    return wanted.items() <= labels.items()

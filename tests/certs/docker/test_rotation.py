@@ -128,7 +128,7 @@ async def test_somebody_elses_secret(
     assert 1 == store.asked["read secret"]
     assert "cert.pem" in store.secrets["two"].data
     (told,) = [line["error"] for line in lines if line["event"] == "not done, and tried again"]
-    assert "secrets/dinp-client-tls in namespace one holds what is not of dinp's" in told
+    assert "secrets/dinp-client-tls in namespace one is not of dinp's making" in told
     store.put("one", data, ours=True)
     await rotation.run_pass()
     assert b"BEGIN" in store.secrets["one"].data["cert.pem"]
@@ -155,7 +155,7 @@ async def test_a_secret_that_is_too_large(
         passed = await rotation.run_pass()
     assert ours is ("cert.pem" in store.secrets["one"].data)
     assert 1 == store.asked["read secret"]
-    assert ([] if ours else [Reason.TOO_LARGE]) == passed.failures
+    assert ([] if ours else [Reason.FOREIGN]) == passed.failures
 
 
 async def test_a_request_that_is_too_large(
