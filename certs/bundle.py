@@ -146,12 +146,18 @@ class Moment:
         return None
 
     def _with_adopted(self) -> Authorities:
-        """Leave out CAs that have ended; keep trusting who may have issued what is served."""
+        """Leave out CAs that have ended; keep trusting who may have issued what is served.
+
+        A `next` from the future is left out, too: it has signed nothing, and what it would sign
+        would not be valid.
+        """
         authorities = self.seen.authorities
         signing, following = (
             pair if pair is not None and self._is_live(pair.certificate) else None
             for pair in (authorities.signing, authorities.next)
         )
+        if following and inspection.is_of_the_future(following.certificate, self.now):
+            following = None
         known = authorities.certificates
         # Never from the serving Secret: who may write that may not choose whom to trust.
         adopted = [

@@ -2,6 +2,9 @@
 
 The client's models refuse fields that are newer than themselves, so it is used for what it
 knows of addresses, credentials and paths, and nothing is put into its models.
+
+Others may write what is read here, and as much of it as the API server takes. So every answer has a
+bound in bytes, and of what others may make many of only metadata are listed, page by page.
 """
 
 from __future__ import annotations
@@ -9,18 +12,26 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+import msgspec
 import yaml
 from kubernetes.aio import client, config
 
-from certs.errors import ConflictError, StoreError
+from certs import progress
+from certs.errors import ConflictError, Reason, StoreError, TooLargeError
+from certs.inspection import CLOCKS_DIFFER
+from certs.records import Metadata
 
+Connection = client.ApiClient
 Object = dict[str, Any]
 Send = Callable[[], Awaitable[aiohttp.ClientResponse]]
+SendPage = Callable[[int, str | None], Awaitable[aiohttp.ClientResponse]]
 
 MANAGER: Final = "dinp-certs"
 LABELS: Final = {
@@ -38,8 +49,25 @@ WATCH: Final[dict[str, Any]] = {
     "_request_timeout": float(_WATCH_SECONDS + REQUEST_SECONDS),
 }
 _CLOSING_SECONDS: Final = 0.05
+# etcd takes 1.5 MiB of an object, of which JSON may make six times as much.
+_MOST_BYTES: Final = 16 * 2**20
+_ERROR_BYTES: Final = 64 * 1024
+# A page: metadata of an ordinary object are 1 KiB or so. Where more bytes come than a page may
+# have, it is asked for again in smaller parts.
+_PAGE_ITEMS: Final = 500
+_PAGE_BYTES: Final = 4 * 2**20
 # What the client's loader runs into where a kubeconfig has another shape.
 _BAD_FILE: Final = (ValueError, TypeError, KeyError, AttributeError)
+
+
+def _metadata_only(kind: str) -> dict[str, str]:
+    return {"Accept": f"application/json;as={kind};g=meta.k8s.io;v=v1"}
+
+
+METADATA: Final = _metadata_only("PartialObjectMetadata")
+"""Headers of a request (a watch as well) whose answer is to have an object's metadata alone."""
+METADATA_LIST: Final = _metadata_only("PartialObjectMetadataList")
+"""The same for lists."""
 
 
 @asynccontextmanager
@@ -66,23 +94,80 @@ async def connected(kubeconfig: Path | None) -> AsyncIterator[client.ApiClient]:
         await asyncio.sleep(_CLOSING_SECONDS)
 
 
-async def ask(verb: str, described: str, send: Send) -> Object | None:
+async def ask(
+    verb: str, described: str, send: Send, *, most: int = _MOST_BYTES, timed: bool = False
+) -> Object | None:
     """Send one request: the object, or None where a `get` finds none.
+
+    `most` bounds the answer in bytes. `timed` asks that the clocks of both sides agree.
 
     Raises:
         ConflictError: it has changed since it was read, or is there already.
-        StoreError: the API server is away, or refuses.
+        TooLargeError: the answer has more bytes than `most`.
+        StoreError: the API server is away, or refuses; the clocks differ.
     """
     async with _errors(verb, described):
         response = await send()
         try:
+            if timed:
+                _check_clock(response)
             if verb == "get" and response.status == 404:
                 return None
             await _checked(response, verb, described)
-            found: Object = json.loads(await response.read())
+            found: Object = json.loads(await _read(response, most, described))
             return found
         finally:
             response.release()
+            progress.tell()
+
+
+async def listed(described: str, send: SendPage) -> AsyncGenerator[Metadata]:
+    """Yield the metadata of each object; `send` asks for a page: as many items, from a token on.
+
+    Raises:
+        StoreError: as for `ask`; what has been yielded before is not all.
+    """
+    items, token = _PAGE_ITEMS, None
+    while True:
+        try:
+            page = await _page(described, send, items, token)
+        except TooLargeError:
+            if items == 1:
+                raise
+            items = max(1, items // 4)
+            continue
+        items = min(_PAGE_ITEMS, items * 2)  # large ones may stand together
+        for item in page.items or ():
+            yield item.metadata
+        token = page.metadata.token
+        if not token:
+            return
+
+
+class _ListMeta(msgspec.Struct):
+    token: str = msgspec.field(name="continue", default="")
+
+
+class _Item(msgspec.Struct):
+    metadata: Metadata
+
+
+class _Page(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[_Item] | None = None  # of an empty list it is null
+
+
+async def _page(described: str, send: SendPage, items: int, token: str | None) -> _Page:
+    async with _errors("list", described):
+        response = await send(items, token)
+        try:
+            await _checked(response, "list", described)
+            most = _PAGE_BYTES if items > 1 else _MOST_BYTES
+            # Into a Struct: what else there is of metadata is never made an object of Python's.
+            return msgspec.json.decode(await _read(response, most, described), type=_Page)
+        finally:
+            response.release()
+            progress.tell()
 
 
 async def changes(described: str, send: Send) -> AsyncGenerator[None]:
@@ -107,19 +192,36 @@ async def changes(described: str, send: Send) -> AsyncGenerator[None]:
 async def _errors(verb: str, described: str) -> AsyncIterator[None]:
     try:
         yield
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
         reason = str(error) or type(error).__name__
-        raise StoreError(f"cannot {verb} {described}: {reason}") from error
+        raise StoreError(f"cannot {verb} {described}: {reason}", Reason.AWAY) from error
+    except ValueError as error:
+        raise StoreError(f"cannot {verb} {described}: {error}") from error
+
+
+async def _read(response: aiohttp.ClientResponse, most: int, described: str) -> bytes:
+    """The body. The rest of one that is too long is never read: its connection is closed."""
+    read = bytearray()
+    async for part in response.content.iter_any():
+        read += part
+        if len(read) > most:
+            response.close()
+            raise TooLargeError(
+                f"{described}: the answer is larger than {most // 1024} KiB, so it was not read"
+            )
+    return bytes(read)
 
 
 async def _checked(response: aiohttp.ClientResponse, verb: str, described: str) -> None:
     if response.status < 400:
         return
-    reason = _message(await response.read()) or f"HTTP {response.status}"
+    reason = f"HTTP {response.status}"
+    with suppress(TooLargeError):
+        reason = _message(await _read(response, _ERROR_BYTES, described)) or reason
     if response.status == 409 or (response.status == 404 and verb == "patch"):
         raise ConflictError(f"cannot {verb} {described}: {reason}")
     if response.status in (401, 403):
-        raise StoreError(f"not allowed to {verb} {described}: {reason}")
+        raise StoreError(f"not allowed to {verb} {described}: {reason}", Reason.REFUSED)
     raise StoreError(f"cannot {verb} {described}: {reason}")
 
 
@@ -130,3 +232,23 @@ def _message(body: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         return ""
     return " ".join(str(message).split())
+
+
+def _check_clock(response: aiohttp.ClientResponse) -> None:
+    """Nothing is decided by a clock that is wrong: what it issues is valid for nobody else.
+
+    Which of the two clocks is wrong cannot be told, so an administrator has to.
+    """
+    try:
+        theirs = parsedate_to_datetime(response.headers["Date"])
+    except (KeyError, ValueError):
+        return  # a proxy in between may leave it out
+    ahead = datetime.now(UTC) - theirs
+    if abs(ahead) > CLOCKS_DIFFER:
+        by = timedelta(seconds=round(abs(ahead).total_seconds()))
+        differs = f"{by} {'ahead of' if ahead > timedelta() else 'behind'}"
+        raise StoreError(
+            f"the clock here is {differs} that of the API server: nothing is issued until they "
+            f"differ by less than {CLOCKS_DIFFER}. Look at the clocks of both nodes",
+            Reason.CLOCK,
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 import click
-import structlog
 
 from certs import issuance, logs
 from certs.docker.policy import Policy as DockerPolicy
@@ -95,6 +93,17 @@ def certs() -> None:
     default="60d",
     help="Until every shared daemon has started again since the CA of clients changed.",
 )
+@_option(
+    "--bind-address",
+    default="0.0.0.0",  # noqa: S104 - the kubelet comes from outside
+    help="Address of the health port; 0.0.0.0 and :: mean every interface, IPv4 and IPv6.",
+)
+@_option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    default=8081,
+    help="HTTP port of /healthz, /readyz, /metrics; 0: any free one.",
+)
 @_option("--kubeconfig", type=_FILE, help="Kubeconfig file; default: the Pod's ServiceAccount.")
 @_option("--log-format", type=click.Choice(["json", "console"]), default="json")
 def run(**options: Any) -> None:
@@ -104,36 +113,13 @@ def run(**options: Any) -> None:
     server accepts the webhook at every moment. Any number of replicas may run.
     """
     logs.configure(cast("logs.Format", options["log_format"]))
-    policy, docker_policy = _policy(**options), _docker_policy(options)
+    policies = _policy(**options), _docker_policy(options)
+    from certs import running  # noqa: PLC0415 - 1.2 s, which --help and issue do without
+
     try:
-        asyncio.run(_run(policy, docker_policy, options))
-    except StoreError as error:
+        asyncio.run(running.run(*policies, options))
+    except (StoreError, running.ListenError) as error:
         raise CertsError(str(error)) from error
-
-
-async def _run(policy: Policy, docker_policy: DockerPolicy, options: dict[str, Any]) -> None:
-    # 1.2 s, which --help and issue do without
-    from certs import calls, rotation, store  # noqa: PLC0415
-    from certs.docker import rotation as docker_rotation  # noqa: PLC0415
-    from certs.docker import store as docker_store  # noqa: PLC0415
-
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    names = store.Names(
-        options["namespace"], options["ca_secret"], options["tls_secret"], options["configuration"]
-    )
-    docker_names = docker_store.Names(
-        system=options["namespace"],
-        daemons=options["docker_namespace"],
-        client_secret=options["client_secret"],
-    )
-    async with calls.connected(options["kubeconfig"]) as api, asyncio.TaskGroup() as group:
-        structlog.get_logger().info("keeping certificates right", names=list(policy.names))
-        group.create_task(rotation.loop(store.Store(api, names), policy).run(stop))
-        if options["shared_daemons"]:
-            docker = docker_rotation.loop(docker_store.Store(api, docker_names), docker_policy)
-            group.create_task(docker.run(stop))
 
 
 @certs.command(short_help="Issue a CA and a certificate once, without a cluster.")

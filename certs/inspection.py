@@ -6,7 +6,6 @@ that are equal compare equal.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -29,14 +28,23 @@ UNUSABLE: Final = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
-# A certificate from further ahead than clocks may differ comes of one that was wrong.
-_CLOCKS_DIFFER: Final = timedelta(hours=1)
-_BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+CLOCKS_DIFFER: Final = timedelta(minutes=20)
+"""Two clocks, each of them wrong by the ten minutes that certs bears. A certificate from further
+ahead comes of a clock that was wrong."""
+_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
+_END: Final = b"-----END CERTIFICATE-----"
+# One of dinp's has 700 bytes, one of RSA-4096 with a hundred names 6 KiB. What is longer is
+# remembered by no cache below: others may write it, and a megabyte each.
+_LONGEST: Final = 32 * 1024
+
+
+def parse(pem: bytes) -> x509.Certificate | None:
+    """Parse the first certificate in `pem`; None if there is none that can be used, or over 32 KiB."""
+    return None if len(pem) > _LONGEST else _parse(pem)
 
 
 @lru_cache(maxsize=64)
-def parse(pem: bytes) -> x509.Certificate | None:
-    """Parse the first certificate in `pem`; None if there is none that can be used."""
+def _parse(pem: bytes) -> x509.Certificate | None:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         _ = certificate.extensions  # parsed when asked for
@@ -50,7 +58,9 @@ def blocks(pem: bytes) -> frozenset[bytes]:
 
     So a bundle with a broken block never equals a good one. Text between blocks is nobody's harm.
     """
-    return frozenset(rewritten(block) or block for block in _BLOCK.findall(pem))
+    *parts, _ = pem.split(_END)
+    found = [part[part.index(_BEGIN) :] + _END for part in parts if _BEGIN in part]
+    return frozenset(rewritten(block) or block for block in found)
 
 
 def rewritten(pem: bytes) -> bytes | None:
@@ -70,9 +80,13 @@ def is_authority(pem: bytes) -> bool:
     return basic is not None and basic.ca
 
 
-@lru_cache(maxsize=64)
 def is_pair(pair: KeyPair) -> bool:
     """Whether both parse, and the key is that of the certificate."""
+    return max(len(pair.certificate), len(pair.key)) <= _LONGEST and _is_pair(pair)
+
+
+@lru_cache(maxsize=64)
+def _is_pair(pair: KeyPair) -> bool:
     certificate = parse(pair.certificate)
     if certificate is None:
         return False
@@ -83,9 +97,13 @@ def is_pair(pair: KeyPair) -> bool:
         return False
 
 
-@lru_cache(maxsize=256)
 def is_issued_by(pem: bytes, authority: bytes) -> bool:
     """Whether `authority` has signed `pem`. Says nothing of dates and names."""
+    return max(len(pem), len(authority)) <= _LONGEST and _is_issued_by(pem, authority)
+
+
+@lru_cache(maxsize=256)
+def _is_issued_by(pem: bytes, authority: bytes) -> bool:
     certificate, issuer = parse(pem), parse(authority)
     if certificate is None or issuer is None:
         return False
@@ -111,7 +129,7 @@ def is_of_the_future(pem: bytes, now: datetime) -> bool:
     Raises:
         ValueError: it is no certificate.
     """
-    return now < issued_at(pem) - _CLOCKS_DIFFER
+    return now < issued_at(pem) - CLOCKS_DIFFER
 
 
 def ends_at(pem: bytes) -> datetime:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from certs.errors import StoreError
+from certs import progress
+from certs.errors import Reason, StoreError
 
 # Look again this often, though no watch said so: a watch may be dead without knowing it.
 _RESYNC: Final = timedelta(seconds=60)
@@ -32,12 +34,38 @@ class Clock:
     monotonic: Callable[[], float] = monotonic
 
 
+class Kind(Enum):
+    """Of a certificate that certs keeps; the value is the label of a metric."""
+
+    WEBHOOK_CA = "webhook-ca"
+    WEBHOOK = "webhook"
+    SERVER_CA = "server-ca"
+    CLIENT_CA = "client-ca"
+    CLIENT = "client"
+
+
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """How a pass ended: what it has written, and when something will be due."""
+    """How a pass ended: what it has written, and when something will be due.
+
+    `ends` are those of the certificates in use, by their kind (of CAs: of the one that signs), and
+    `failures` say why something was not done for one namespace or one request.
+    """
 
     writes: int
     wait: timedelta
+    ends: Mapping[Kind, Sequence[datetime]] = field(default_factory=dict)
+    failures: Sequence[Reason] = ()
+
+
+class Observer(Protocol):
+    """Whoever wants to know how passes end."""
+
+    def passed(self, passed: Passed) -> None:
+        """One has done what it could."""
+
+    def failed(self, reason: Reason) -> None:
+        """One has come to nothing."""
 
 
 class Loop:
@@ -47,14 +75,36 @@ class Loop:
     """
 
     def __init__(
-        self, run_pass: Callable[[], Awaitable[Passed]], watches: Iterable[Watch], what: str
+        self,
+        run_pass: Callable[[], Awaitable[Passed]],
+        watches: Iterable[Watch],
+        what: str,
+        *,
+        observer: Observer | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._run_once = run_pass
         self._watches = tuple(watches)
         self._what = what
+        self._observer = observer
+        self._clock = clock
         self._changed = asyncio.Event()
         self._log = structlog.get_logger()
         self._failures = self._streak = 0
+        self._moved_at = clock()
+        self._passed_at: float | None = None
+
+    @property
+    def still(self) -> timedelta:
+        """How long nothing has moved: no pass began or ended, and the API server answered none."""
+        return timedelta(seconds=self._clock() - self._moved_at)
+
+    @property
+    def since_success(self) -> timedelta | None:
+        """How long it is since a pass has succeeded; None: none has yet."""
+        return (
+            None if self._passed_at is None else timedelta(seconds=self._clock() - self._passed_at)
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Go on until `stop` is set; a pass that is under way is finished."""
@@ -70,25 +120,37 @@ class Loop:
 
     async def _run_pass(self) -> float:
         """Run one and return the seconds until the next, if nothing changes."""
+        self._move()
         try:
-            passed = await self._run_once()
+            with progress.told(self._move):
+                passed = await self._run_once()
         except StoreError as error:
-            delay = self._next_try()
+            delay = self._next_try(error.reason)
             self._log.warning(
                 f"{self._what} not checked", error=str(error), retry_s=round(delay, 1)
             )
             return delay
         except Exception:  # noqa: BLE001 - another loop in this process has nothing to do with it
-            delay = self._next_try()
+            delay = self._next_try(Reason.BUG)
             self._log.exception(f"{self._what} not checked", retry_s=round(delay, 1))
             return delay
         if self._failures:
             self._log.info(f"{self._what} checked again", failed_before=self._failures)
         self._failures = 0
         self._streak = self._streak + 1 if passed.writes else 0
+        self._move()
+        self._passed_at = self._moved_at
+        if self._observer is not None:
+            self._observer.passed(passed)
         return min(passed.wait, _RESYNC).total_seconds()
 
-    def _next_try(self) -> float:
+    def _move(self) -> None:
+        self._moved_at = self._clock()
+
+    def _next_try(self, reason: Reason) -> float:
+        self._move()
+        if self._observer is not None:
+            self._observer.failed(reason)
         self._failures += 1
         return backoff(self._failures)
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from certs import inspection
 from certs.authority import KeyPair
 
@@ -26,6 +28,21 @@ class Secret:
 
     data: Mapping[str, bytes]
     version: str
+
+
+class Metadata(msgspec.Struct, frozen=True, rename="camel"):
+    """What is read of the metadata of an object, when objects are listed."""
+
+    name: str
+    namespace: str = ""
+    resource_version: str = ""
+    labels: dict[str, str] = {}
+    deletion_timestamp: str | None = None
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it is about to be gone, with all that is in it."""
+        return self.deletion_timestamp is not None
 
 
 @dataclass(frozen=True, slots=True)

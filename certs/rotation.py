@@ -8,14 +8,15 @@ written since the other read is a conflict, and the other reads again.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Final, Literal, Protocol
 
 import structlog
 
-from certs import bundle, passes, records
+from certs import bundle, inspection, passes, records
 from certs.errors import ConflictError, StoreError
-from certs.passes import Clock, Passed
+from certs.passes import Clock, Kind, Observer, Passed
 from certs.policy import Policy
 from certs.records import Configuration, Snapshot
 
@@ -67,7 +68,7 @@ class Rotation:
             snapshot = await self._store.read()
             step = self._decide(snapshot)
             if isinstance(step, bundle.Wait):
-                return Passed(writes, step.time)
+                return Passed(writes, step.time, _ends(records.seen(snapshot)))
             try:
                 await self._take(step, snapshot)
             except ConflictError:
@@ -113,8 +114,17 @@ class Rotation:
         await self._store.write_secret("leaf", data, version)
 
 
-def loop(store: WatchedStore, policy: Policy) -> passes.Loop:
+def _ends(seen: records.Seen) -> dict[Kind, list[datetime]]:
+    found = {Kind.WEBHOOK_CA: seen.authorities.signing, Kind.WEBHOOK: seen.leaf}
+    return {
+        kind: [] if pair is None else [inspection.ends_at(pair.certificate)]
+        for kind, pair in found.items()
+    }
+
+
+def loop(store: WatchedStore, policy: Policy, observer: Observer | None = None) -> passes.Loop:
     """Passes for ever: whenever an object changes, something is due, or a minute is over."""
     objects: tuple[Literal["ca", "leaf", "configuration"], ...] = ("ca", "leaf", "configuration")
     watches = [partial(store.watch, what) for what in objects]
-    return passes.Loop(Rotation(store, policy).run_pass, watches, "certificates")
+    run_pass = Rotation(store, policy).run_pass
+    return passes.Loop(run_pass, watches, "certificates", observer=observer)

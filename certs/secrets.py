@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from kubernetes.aio import client
 
 from certs import calls
 from certs.records import Secret
+
+# As JSON. What dinp writes has 5 KiB, and others may add keys and annotations.
+_MOST_BYTES: Final = 256 * 1024
+_WRITE: Final[dict[str, Any]] = {
+    "field_manager": calls.MANAGER,
+    "_headers": calls.METADATA,
+    "_request_timeout": calls.REQUEST_SECONDS,
+}
 
 
 class Secrets:
@@ -19,13 +27,19 @@ class Secrets:
         self._core = client.CoreV1Api(api)
 
     async def read(self, namespace: str, name: str) -> Secret | None:
-        """Read one; None: there is none."""
+        """Read one, by clocks that agree; None: there is none.
+
+        Raises:
+            TooLargeError: it is larger than any of dinp's.
+        """
         found = await calls.ask(
             "get",
             described(namespace, name),
             lambda: self._core.read_namespaced_secret_without_preload_content(
                 name, namespace, _request_timeout=calls.REQUEST_SECONDS
             ),
+            most=_MOST_BYTES,
+            timed=True,
         )
         return None if found is None else from_json(found)
 
@@ -37,8 +51,8 @@ class Secrets:
         *,
         kind: str = "Opaque",
         labels: Mapping[str, str] | None = None,
-    ) -> None:
-        """Create one of type `kind`; keys that are None are left out.
+    ) -> str:
+        """Create one of type `kind`; keys that are None are left out. Return its resourceVersion.
 
         Raises:
             ConflictError: there is one already.
@@ -48,16 +62,14 @@ class Secrets:
             type=kind,
             data={key: encoded(value) for key, value in data.items() if value},
         )
-        await calls.ask(
+        created = await calls.ask(
             "create",
             described(namespace, name),
             lambda: self._core.create_namespaced_secret_without_preload_content(
-                namespace,
-                body,
-                field_manager=calls.MANAGER,
-                _request_timeout=calls.REQUEST_SECONDS,
+                namespace, body, **_WRITE
             ),
         )
+        return _version(created)
 
     async def patch(
         self,
@@ -67,8 +79,8 @@ class Secrets:
         version: str,
         *,
         labels: Mapping[str, str] | None = None,
-    ) -> None:
-        """Write these keys (None: remove the key) and labels; others stay.
+    ) -> str:
+        """Write these keys (None: remove the key) and labels; others stay. Return its resourceVersion.
 
         Raises:
             ConflictError: it has changed since it was read as `version`.
@@ -78,25 +90,29 @@ class Secrets:
         if labels:
             metadata["labels"] = dict(labels)
         body = {"metadata": metadata, "data": written}
-        await calls.ask(
+        patched = await calls.ask(
             "patch",
             described(namespace, name),
             lambda: self._core.patch_namespaced_secret_without_preload_content(
-                name,
-                namespace,
-                body,
-                field_manager=calls.MANAGER,
-                _request_timeout=calls.REQUEST_SECONDS,
+                name, namespace, body, **_WRITE
             ),
         )
+        return _version(patched)
 
     async def watch(self, namespace: str, name: str) -> AsyncGenerator[None]:
         """Yield once at the beginning and whenever it changes; ends after minutes."""
         send = lambda: self._core.list_namespaced_secret_without_preload_content(  # noqa: E731 - read once
-            namespace, field_selector=f"metadata.name={name}", **calls.WATCH
+            namespace,
+            field_selector=f"metadata.name={name}",
+            _headers=calls.METADATA,
+            **calls.WATCH,
         )
         async for _ in calls.changes(described(namespace, name), send):
             yield
+
+
+def _version(written: Mapping[str, Any] | None) -> str:
+    return str((written or {})["metadata"]["resourceVersion"])
 
 
 def described(namespace: str, name: str) -> str:

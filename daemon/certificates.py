@@ -125,10 +125,11 @@ class Renewal:
         decision = self._decide()
         if decision is not None and decision.request and monotonic() >= self._not_before:
             delay = await self._request(decision.files)
+            self._not_before = monotonic() + delay
             decision = self._decide()
-            if decision is not None and decision.request:
-                self._not_before = monotonic() + delay
         if decision is not None:
+            if not decision.request:
+                self._failures, self._not_before = 0, 0.0
             await self._ask(decision)
 
     def _decide(self) -> renewal.Decision | None:
@@ -148,16 +149,23 @@ class Renewal:
     async def _request(self, wanted: Files) -> float:
         """Send a request, and return the seconds until the next if it was of no use."""
         most = patience(wanted.pair.certificate)
+        self._failures += 1
+        backoff = passes.backoff(self._failures, _BACKOFF_SECONDS)
         try:
             pair = await self._settings.signed()
         except SigningError as error:
-            self._failures += 1
-            delay = min(passes.backoff(self._failures, _BACKOFF_SECONDS), most)
+            delay = min(backoff, most)
             self._log.warning("no new certificate yet", error=str(error), retry_s=round(delay, 1))
             return delay
-        self._failures = 0
         self._put(Files(pair, wanted.client_authorities))
-        return min(_DELIVERY_SECONDS, most)
+        if inspection.is_of_the_future(pair.certificate, datetime.now(UTC)):
+            self._say(
+                "warning",
+                "the new certificate is from the future: is the clock of this node, or of "
+                "dinp-certs', wrong?",
+            )
+        # Asked again and again, dinp-certs would sign each time: later and later.
+        return min(max(_DELIVERY_SECONDS, backoff), most)
 
     async def _ask(self, decision: renewal.Decision) -> None:
         directory, need = self._settings.directory, decision.restart

@@ -78,12 +78,14 @@ def certificate_need(certificate: bytes, published: Published, now: datetime) ->
     | two thirds are over | idle |
     | eleven twelfths are over | now |
     | of none of the published CAs of servers: no client trusts it | now |
+    | it is, or its CA is, from the future: it is not valid for any client | now |
     | no CA of servers is published | by its age alone |
     """
-    if published.server and not any(
-        inspection.is_issued_by(certificate, authority) for authority in published.server
-    ):
+    issuers = [ca for ca in published.server if inspection.is_issued_by(certificate, ca)]
+    if published.server and not issuers:
         return Need(When.NOW, "the certificate is of no published CA")
+    if any(inspection.is_of_the_future(pem, now) for pem in (certificate, *issuers)):
+        return Need(When.NOW, "the certificate is from the future")
     issued = inspection.issued_at(certificate)
     lifetime = inspection.lifetime(certificate)
     if now >= issued + lifetime * _LATE.numerator / _LATE.denominator:
@@ -104,12 +106,17 @@ def authorities_need(
     | the same, or without one that has ended: nobody comes in by that | never |
     | one more, issued less than `within` ago | idle |
     | one more, older than that | now |
+    | one more, and none of the running ones is valid now: nobody comes in | now |
     | without one that has not ended: it is revoked | now |
     """
     if not published.client:
         return Need()
     if any(_is_live(authority, now) for authority in running - published.client):
         return Need(When.NOW, "a CA of clients is revoked")
+    if any(_is_valid(authority, now) for authority in published.client - running) and not any(
+        _is_valid(authority, now) for authority in running
+    ):
+        return Need(When.NOW, "no CA of clients that dockerd knows is valid now")
     # By the CA's own age, so that a keeper that starts again does not begin to count again.
     ages = [now - inspection.issued_at(authority) for authority in published.client - running]
     if not ages:
@@ -121,6 +128,10 @@ def authorities_need(
 
 def _is_fit(files: Files, published: Published, now: datetime) -> bool:
     return certificate_need(files.pair.certificate, published, now).when is When.NEVER
+
+
+def _is_valid(authority: bytes, now: datetime) -> bool:
+    return _is_live(authority, now) and not inspection.is_of_the_future(authority, now)
 
 
 def _is_live(authority: bytes, now: datetime) -> bool:

@@ -9,6 +9,8 @@ dockerd only when it starts. So a CA is published long before it signs:
 | `next` becomes the CA that signs | it has been published for `delay` |
 | the one before becomes `old`, and stays published | at the same time |
 | `old` is forgotten | it has ended; what it signed has too, as no leaf outlives its CA |
+| another signs at once, and the one that signed becomes `old` | the CA that signs is from the future: nothing that it signs is valid for anybody |
+| another `next` in its place | `next` is from the future |
 
 What is not in the Secret does not count: who deletes the Secret revokes all that its CAs have
 signed. (The webhook's CA goes by what has been seen instead: see certs/bundle.py. There, API
@@ -39,12 +41,16 @@ def advanced(
 ) -> Authorities:
     """What the Secret has to say now; equal to `known` where all is right.
 
-    `issue` makes a new CA, and is called at most once.
+    `issue` makes a new CA, and is called at most once. `now` is by a clock that is right: where the
+    clock here differs from that of the API server, the pass has ended before (certs/calls.py).
     """
     signing, following = _live(known.signing, now), _live(known.next, now)
     if following is not None and inspection.is_of_the_future(following.certificate, now):
         following = None  # it would have to wait for its time before it may sign: another is made
     old = tuple(ca for ca in known.old if now < inspection.ends_at(ca))
+    if signing is not None and inspection.is_of_the_future(signing.certificate, now):
+        # Still published: where the clock is ahead, too, what it has signed is in use.
+        old, signing = (signing.certificate, *old), None
     kept = Authorities(signing, following, old)
     if following is not None:
         is_known = now >= inspection.issued_at(following.certificate) + schedule.delay
@@ -79,9 +85,4 @@ def _live(pair: KeyPair | None, now: datetime) -> KeyPair | None:
 
 
 def _is_due(signing: KeyPair, schedule: Schedule, now: datetime) -> bool:
-    """Also where it is from the future: at once another, which verifies now. It stays published.
-
-    To forget it would revoke all that it has signed, because one replica's clock is wrong.
-    """
-    due = inspection.due_at(signing.certificate, schedule.lifetime)
-    return now >= due or inspection.is_of_the_future(signing.certificate, now)
+    return now >= inspection.due_at(signing.certificate, schedule.lifetime)

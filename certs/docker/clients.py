@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from certs import inspection
 from certs.authority import KeyPair
@@ -18,10 +18,11 @@ from certs.records import Secret
 
 _SHARED: Final = frozenset({"daemonset", "service"})
 _MODES: Final = _SHARED | {"sidecar"}
+_KEYS: Final = ("ca.pem", "cert.pem", "key.pem")
 
 
-def is_allowed(namespace: Mapping[str, Any]) -> bool:
-    """Whether Pods of a namespace may use shared daemons; one that is ending gets nothing new.
+def is_allowed(labels: Mapping[str, str]) -> bool:
+    """Whether Pods of a namespace with these labels may use shared daemons.
 
     | dinp.io/shared-daemon | dinp.io/inject | dinp.io/migrate | allowed |
     |---|---|---|---|
@@ -31,34 +32,45 @@ def is_allowed(namespace: Mapping[str, Any]) -> bool:
     | else | else | daemonset, service | yes |
     | else | else | else | no |
     """
-    labels = namespace["metadata"].get("labels") or {}
     inject, migrate = labels.get("dinp.io/inject"), labels.get("dinp.io/migrate")
-    return not is_ending(namespace) and (
+    return (
         labels.get("dinp.io/shared-daemon") == "allowed"
         or inject in _SHARED
         or (inject not in _MODES and migrate in _SHARED)
     )
 
 
-def is_ending(namespace: Mapping[str, Any]) -> bool:
-    """Whether it is about to be gone, with all that is in it."""
-    return (namespace.get("status") or {}).get("phase") == "Terminating"
-
-
 @dataclass(frozen=True, slots=True)
 class Authorities:
-    """The CA that signs clients' certificates, and the bundle of the CAs of servers, as PEM."""
+    """The CA that signs clients' certificates, and the bundle of the CAs of servers, as PEM.
+
+    `known` are the certificates of all CAs of clients.
+    """
 
     client: KeyPair
     servers: bytes
+    known: tuple[bytes, ...] = ()
+
+
+def is_foreign(secret: Secret, authorities: Authorities) -> bool:
+    """Whether a Secret without dinp's label holds what would be lost if dinp wrote its keys.
+
+    | ca.pem, cert.pem, key.pem | foreign |
+    |---|---|
+    | none of them, or all empty | no |
+    | cert.pem is of a CA of dinp's: somebody has taken the label away | no |
+    | anything else | yes |
+    """
+    if not any(secret.data.get(key) for key in _KEYS):
+        return False
+    certificate = secret.data.get("cert.pem", b"")
+    return not any(inspection.is_issued_by(certificate, ca) for ca in authorities.known)
 
 
 def problem(
-    secret: Secret | None, authorities: Authorities, lifetime: timedelta, now: datetime
+    secret: Secret, authorities: Authorities, lifetime: timedelta, now: datetime
 ) -> str | None:
     """Why a namespace needs another certificate; None: what it has is right."""
-    if secret is None:
-        return "there is none"
     pair = KeyPair(secret.data.get("cert.pem", b""), secret.data.get("key.pem", b""))
     if not inspection.is_pair(pair):
         return "damaged"
@@ -66,6 +78,8 @@ def problem(
         return "of another CA than the one that signs"
     if secret.data.get("ca.pem") != authorities.servers:
         return "the CAs of servers have changed"
+    if inspection.is_of_the_future(pair.certificate, now):
+        return "from the future"
     if now >= due_at(pair.certificate, lifetime):
         return "due"
     return None
@@ -82,4 +96,4 @@ def due_at(certificate: bytes, lifetime: timedelta) -> datetime:
 
 def data(pair: KeyPair, authorities: Authorities) -> dict[str, bytes]:
     """What the Secret holds."""
-    return {"ca.pem": authorities.servers, "cert.pem": pair.certificate, "key.pem": pair.key}
+    return dict(zip(_KEYS, (authorities.servers, pair.certificate, pair.key), strict=True))

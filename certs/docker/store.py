@@ -11,8 +11,8 @@ from kubernetes.aio import client
 
 from certs import calls, records, secrets
 from certs.docker.requests import SIGNER, Object
-from certs.errors import StoreError
-from certs.records import Authorities, Secret
+from certs.errors import Reason, StoreError, TooLargeError
+from certs.records import Authorities, Metadata, Secret
 from certs.secrets import Secrets
 
 Which = Literal["server", "client"]
@@ -20,6 +20,8 @@ Watched = Literal["namespaces", "secrets", "requests", "server", "client"]
 
 _MANAGED: Final = {"app.kubernetes.io/managed-by": calls.MANAGER}
 _REQUESTS: Final = "certificatesigningrequests"
+# As JSON. A daemon's has 3 KiB.
+_REQUEST_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,9 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class ClientSecret:
-    """The client certificate of a namespace, and whether its Secret is of our making."""
+    """The resourceVersion of a namespace's Secret for clients, and whether that has dinp's label."""
 
-    secret: Secret
+    version: str
     is_ours: bool
 
 
@@ -109,42 +111,56 @@ class Store:
         )
         return True
 
-    async def namespaces(self) -> list[Object]:
+    def namespaces(self) -> AsyncGenerator[Metadata]:
         """All namespaces."""
-        return await self._list(
-            "namespaces",
-            self._core.list_namespace_without_preload_content(
-                _request_timeout=calls.REQUEST_SECONDS
-            ),
-        )
+        return _listed("namespaces", self._core.list_namespace_without_preload_content)
 
     async def client_secrets(self) -> dict[str, ClientSecret]:
-        """The client certificates by their namespaces."""
-        # By their name: RBAC lets certs list no others.
-        found = await self._list(
-            f"secrets/{self._names.client_secret}",
-            self._core.list_secret_for_all_namespaces_without_preload_content(
-                field_selector=f"metadata.name={self._names.client_secret}",
-                _request_timeout=calls.REQUEST_SECONDS,
-            ),
+        """Those for clients by their namespaces; what is in them is not read."""
+        # By their name: RBAC lets certs list no others. Not by their label, so that one that has
+        # lost it is found, too.
+        name = self._names.client_secret
+        found = _listed(
+            f"secrets/{name}",
+            self._core.list_secret_for_all_namespaces_without_preload_content,
+            field_selector=f"metadata.name={name}",
         )
         return {
-            item["metadata"]["namespace"]: ClientSecret(
-                secrets.from_json(item),
-                (item["metadata"].get("labels") or {}).items() >= _MANAGED.items(),
+            item.namespace: ClientSecret(
+                item.resource_version, item.labels.items() >= _MANAGED.items()
             )
-            for item in found
+            async for item in found
         }
+
+    async def read_client(self, namespace: str) -> Secret | None:
+        """A namespace's client certificate; None: there is none.
+
+        Raises:
+            TooLargeError: it is larger than dinp makes it.
+        """
+        return await self._secrets.read(namespace, self._names.client_secret)
+
+    def foreign(self, namespace: str) -> StoreError:
+        """That a namespace's Secret is somebody else's: what, and what to do."""
+        labels = " ".join(f"{key}={value}" for key, value in _MANAGED.items())
+        name = self._names.client_secret
+        return StoreError(
+            f"{secrets.described(namespace, name)} is not of dinp's making, so it is left as it is: "
+            f"delete it, or let dinp overwrite it by the label {labels}",
+            Reason.FOREIGN,
+        )
 
     async def write_client(
         self, namespace: str, data: Mapping[str, bytes], version: str | None
-    ) -> None:
-        """Write a namespace's client certificate; without `version` the Secret has to be new."""
+    ) -> str:
+        """Write a namespace's client certificate; without `version` the Secret has to be new.
+
+        Return its resourceVersion.
+        """
         where = (namespace, self._names.client_secret)
         if version is None:
-            await self._secrets.create(*where, data, labels=_MANAGED)
-        else:
-            await self._secrets.patch(*where, data, version, labels=_MANAGED)
+            return await self._secrets.create(*where, data, labels=_MANAGED)
+        return await self._secrets.patch(*where, data, version, labels=_MANAGED)
 
     async def delete_client(self, namespace: str) -> None:
         """Remove a namespace's client certificate."""
@@ -157,14 +173,31 @@ class Store:
             ),
         )
 
-    async def requests(self) -> list[Object]:
-        """The CertificateSigningRequests to our signer."""
-        return await self._list(
+    async def requests(self) -> dict[str, str]:
+        """The resourceVersions of the CertificateSigningRequests to our signer, by their names."""
+        found = _listed(
             _REQUESTS,
-            self._certificates.list_certificate_signing_request_without_preload_content(
-                field_selector=f"spec.signerName={SIGNER}", _request_timeout=calls.REQUEST_SECONDS
-            ),
+            self._certificates.list_certificate_signing_request_without_preload_content,
+            field_selector=f"spec.signerName={SIGNER}",
         )
+        return {item.name: item.resource_version async for item in found}
+
+    async def request(self, name: str) -> Object | None:
+        """One of them; None: there is none.
+
+        Raises:
+            TooLargeError: it is larger than any that a daemon sends.
+        """
+        read = self._certificates.read_certificate_signing_request_without_preload_content
+        try:
+            return await calls.ask(
+                "get",
+                f"{_REQUESTS}/{name}",
+                lambda: read(name, _request_timeout=calls.REQUEST_SECONDS),
+                most=_REQUEST_BYTES,
+            )
+        except TooLargeError as error:
+            raise TooLargeError(f"{error}. No daemon sends such a one: delete it") from error
 
     async def pod(self, name: str) -> Object | None:
         """A Pod of the daemons' namespace; None: there is none."""
@@ -219,27 +252,39 @@ class Store:
 
     def _changes(self, what: Watched) -> AsyncGenerator[None]:
         names = self._names
-        everywhere = self._core.list_secret_for_all_namespaces_without_preload_content
-        requests = self._certificates.list_certificate_signing_request_without_preload_content
-        by_name = f"metadata.name={names.client_secret}"
         match what:
             case "namespaces":
-                list_namespaces = self._core.list_namespace_without_preload_content
-                return calls.changes(what, lambda: list_namespaces(**calls.WATCH))
+                return _changes(what, self._core.list_namespace_without_preload_content)
             case "secrets":
-                described = f"secrets/{names.client_secret}"
-                return calls.changes(
-                    described, lambda: everywhere(field_selector=by_name, **calls.WATCH)
+                return _changes(
+                    f"secrets/{names.client_secret}",
+                    self._core.list_secret_for_all_namespaces_without_preload_content,
+                    field_selector=f"metadata.name={names.client_secret}",
                 )
             case "requests":
-                only = f"spec.signerName={SIGNER}"
-                return calls.changes(
-                    _REQUESTS, lambda: requests(field_selector=only, **calls.WATCH)
+                return _changes(
+                    _REQUESTS,
+                    self._certificates.list_certificate_signing_request_without_preload_content,
+                    field_selector=f"spec.signerName={SIGNER}",
                 )
             case "server" | "client":
                 return self._secrets.watch(names.system, names.ca(what))
 
-    async def _list(self, described: str, sent: Any) -> list[Object]:
-        found = await calls.ask("list", described, lambda: sent)
-        items: list[Object] = (found or {}).get("items") or []
-        return items
+
+def _listed(described: str, listing: Any, **selectors: str) -> AsyncGenerator[Metadata]:
+    return calls.listed(
+        described,
+        lambda items, token: listing(
+            limit=items,
+            _continue=token,
+            _headers=calls.METADATA_LIST,
+            _request_timeout=calls.REQUEST_SECONDS,
+            **selectors,
+        ),
+    )
+
+
+def _changes(described: str, listing: Any, **selectors: str) -> AsyncGenerator[None]:
+    return calls.changes(
+        described, lambda: listing(_headers=calls.METADATA, **calls.WATCH, **selectors)
+    )

@@ -172,6 +172,7 @@ async def test_run(tmp_path: Path, log_format: str) -> None:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", "from certs.cli import certs; certs()", "run"),
             *("--log-format", log_format, "--kubeconfig", str(api.kubeconfig(tmp_path))),
+            *("--bind-address", "127.0.0.1", "--health-port", "0"),
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )

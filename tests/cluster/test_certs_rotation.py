@@ -103,6 +103,7 @@ class Certs:
             "namespace": self._site.namespace,
             "configuration": self._site.configuration,
             "kubeconfig": str(self._site.kubeconfig),
+            "health-port": "0",
         }
         arguments |= {name.lower().replace("_", "-"): value for name, value in LIFETIMES.items()}
         command = [sys.executable, "-c", "from certs.cli import certs; certs()", "run"]

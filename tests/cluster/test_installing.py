@@ -451,7 +451,7 @@ def test_memory(site: Site, built: list[Object], tmp_path: Path, tell: Tell) -> 
             assert status == 200
         check_memory("dinp", server.process.pid, built, tell)
     command = [sys.executable, "-c", "from certs.cli import certs; certs()", "run"]
-    command += [f"--kubeconfig={site.kubeconfig}"]
+    command += [f"--kubeconfig={site.kubeconfig}", "--health-port=0"]
     with running(command, tmp_path / "log") as process:
         for _ in range(3):
             site.patch_bundles(None, range(10))

@@ -268,13 +268,15 @@ def test_selectors_pick_the_pods_they_are_for(name: str, labels: dict[str, str])
 
 
 def test_every_deployment_is_shut_in() -> None:
-    """Each has its NetworkPolicy; certs is called by nobody, and the webhook calls nobody."""
+    """Each has its NetworkPolicy; of certs the health port alone is called, and the webhook calls nobody."""
     policies = {it["metadata"]["name"]: it["spec"] for it in documents("network-policies.yaml")}
     assert {*DEPLOYMENTS, "dinp-docker"} == policies.keys()
     assert policies["dinp"]["policyTypes"] == ["Ingress", "Egress"]
     assert policies["dinp-certs"]["policyTypes"] == ["Ingress"]
     assert "egress" not in policies["dinp"]
-    assert "ingress" not in policies["dinp-certs"]
+    (ingress,) = policies["dinp-certs"]["ingress"]
+    assert [{"port": "health", "protocol": "TCP"}] == ingress["ports"]
+    assert {"ports"} == ingress.keys()
 
 
 def test_ports_are_those_of_the_server() -> None:
@@ -282,15 +284,23 @@ def test_ports_are_those_of_the_server() -> None:
     container, options = container_of("dinp"), command_of("dinp").params
     ports = {it["name"]: it["containerPort"] for it in container["ports"]}
     assert ports == {"https": options["secure_port"], "health": options["health_port"]}
-    paths = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
-    for probe, path in paths.items():
-        assert container[probe]["httpGet"] == {"path": path, "port": "health"}
     (service,) = documents("service.yaml")
     assert [it["targetPort"] for it in service["spec"]["ports"]] == ["https"]
     policy, *_ = documents("network-policies.yaml")
     (ingress,) = policy["spec"]["ingress"]
     assert ingress.keys() == {"ports"}
     assert [it["port"] for it in ingress["ports"]] == list(ports)
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_probes(name: str) -> None:
+    """The kubelet asks the health port, which the command opens where the manifest says."""
+    container = container_of(name)
+    ports = {it["name"]: it["containerPort"] for it in container["ports"]}
+    assert ports["health"] == command_of(name).params["health_port"]
+    paths = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+    for probe, path in paths.items():
+        assert container[probe]["httpGet"] == {"path": path, "port": "health"}
 
 
 def test_files_are_those_of_the_server() -> None:

@@ -122,13 +122,24 @@ def test_next_takes_over() -> None:
         assert (following, None, ()) == (made.signing, made.next, made.old)
 
 
-def test_a_clock_that_is_behind() -> None:
-    """To a replica whose clock is behind a CA is from the future: it asks for another, and forgets none."""
-    known = Authorities(a_ca(NOW))
-    assert unchanged(known, NOW - timedelta(minutes=50))
-    made = advanced(known, NOW - 2 * DAY)
-    assert known.signing == made.signing
-    assert made.next is not None
+@pytest.mark.parametrize("days", [3, 400])
+def test_signing_from_the_future(days: int) -> None:
+    """A CA that a wrong clock has issued signs no more, another does at once, and it stays published."""
+    known = Authorities(a_ca(NOW + days * DAY))
+    assert known.signing is not None
+    assert unchanged(known, NOW + days * DAY - timedelta(minutes=19))
+    made = advanced(known, NOW)
+    assert made.signing is not None
+    assert not inspection.is_of_the_future(made.signing.certificate, NOW)
+    assert (None, (known.signing.certificate,)) == (made.next, made.old)
+    assert unchanged(made, NOW + 59 * DAY)
+
+
+def test_signing_from_the_future_with_a_successor() -> None:
+    """A `next` that is valid now is published already, so it signs."""
+    following = a_ca(NOW - DAY)
+    made = advanced(Authorities(a_ca(NOW + 3 * DAY), following), NOW)
+    assert following == made.signing
 
 
 def test_next_from_the_future() -> None:

@@ -43,17 +43,7 @@ def test_allowed(shared: str | None) -> None:
         labels = {key: value for key, value in wanted.items() if value is not None}
         rule = rules.for_namespace("tenant", labels)
         assert rule is not None
-        namespace = {"metadata": {"name": "tenant", "labels": labels}}
-        assert rule.allows_shared == clients.is_allowed(namespace), labels
-
-
-def test_ending() -> None:
-    """A namespace that is about to be gone gets nothing; one without labels neither."""
-    labels = {rules.SHARED_DAEMON: "allowed"}
-    ending = {"metadata": {"labels": labels}, "status": {"phase": "Terminating"}}
-    assert not clients.is_allowed(ending)
-    assert not clients.is_allowed({"metadata": {}})
-    assert clients.is_allowed({**ending, "status": {"phase": "Active"}})
+        assert rule.allows_shared == clients.is_allowed(labels), labels
 
 
 def test_certificate() -> None:
@@ -90,7 +80,6 @@ def test_the_longest_name_of_a_namespace() -> None:
 def test_problems(data: Mapping[str, bytes], expected: str | None) -> None:
     """What others have written into the Secret, or a CA that has changed, is made right."""
     assert expected == problem(data)
-    assert clients.problem(None, SIGNING, POLICY.client_lifetime, NOW) == "there is none"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +88,33 @@ def test_problems(data: Mapping[str, bytes], expected: str | None) -> None:
 def test_due(hours: float, expected: str | None) -> None:
     """It is renewed when half of its lifetime is over."""
     assert expected == problem(DATA, timedelta(hours=hours))
+
+
+@pytest.mark.parametrize(
+    ("minutes", "expected"),
+    [(0, None), (-19, None), (-21, "from the future"), (-60 * 24 * 400, "from the future")],
+)
+def test_from_the_future(minutes: int, expected: str | None) -> None:
+    """One that a clock has issued which was ahead by more than clocks may differ is replaced."""
+    assert expected == problem(DATA, timedelta(minutes=minutes))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({}, False),
+        ({"other": b"somebody's", "cert.pem": b""}, False),
+        (DATA, False),
+        ({"cert.pem": DATA["cert.pem"]}, False),
+        ({"ca.pem": b"somebody's"}, True),
+        ({**DATA, "cert.pem": b""}, True),
+        (clients.data(POLICY.issue_client(OTHER, "tenant", NOW), SIGNING), True),
+    ],
+)
+def test_foreign(data: Mapping[str, bytes], expected: bool) -> None:
+    """Without dinp's label what would be overwritten decides: it is somebody else's, or it is not."""
+    signing = Authorities(CLIENT, SERVERS, (CLIENT.certificate,))
+    assert expected is clients.is_foreign(Secret(data, "1"), signing)
 
 
 def test_due_by_the_lifetime_of_today() -> None:
