@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parent.parent
-SHIPPED: Final = "requirements.lock"  # the first one asked about; the others build, check and release it
+SHIPPED: Final = (
+    "requirements.lock"  # the first one asked about; the others build, check and release it
+)
 _SERVICES: Final = (("--vulnerability-service=pypi",), ("--vulnerability-service=osv",))
 _PIP_AUDIT: Final = Path(sys.executable).parent / "pip-audit"
 

@@ -54,7 +54,7 @@ _NO_TIME: Final = "1970-01-01T00:00:00+00:00"
 
 
 class SbomError(Exception):
-    """There is nothing to describe: the message says what to do."""
+    """It cannot be described: the message says why."""
 
 
 def main() -> int:
@@ -211,7 +211,8 @@ def _written(bom: Bom) -> str:
     bom.serial_number = uuid.uuid5(uuid.NAMESPACE_OID, outputter.output_as_string())
     document: str = make_outputter(bom, OutputFormat.JSON, SCHEMA).output_as_string(indent=2)
     invalid = JsonStrictValidator(SCHEMA).validate_str(document)
-    assert invalid is None, invalid
+    if invalid is not None:
+        raise SbomError(f"what was made of it is no valid CycloneDX: {invalid}")
     return document + "\n"
 
 
