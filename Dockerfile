@@ -1,7 +1,8 @@
 # The image is the product: `dinp` and what it needs, nothing that builds or installs.
-ARG PYTHON=3.14-slim
+# `make pin` adds the digest for a release.
+ARG BASE=python:3.14.8-slim-trixie
 
-FROM python:${PYTHON} AS build
+FROM ${BASE} AS build
 WORKDIR /src
 # Dependencies first: they change less often than the code, so this layer is mostly cached.
 COPY requirements.lock requirements-build.lock ./
@@ -20,7 +21,7 @@ RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-d
  && pip --python /opt/dinp/bin/python3 install --no-cache-dir --no-compile --no-deps --no-index /wheel/dinp-*.whl \
  && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/dinp
 
-FROM python:${PYTHON}
+FROM ${BASE}
 ARG VERSION=dev
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="dinp" \

@@ -13,7 +13,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORLD := $(subst $() ,$(comma),$(patsubst %,webhook/%.py,cli inject listening logs manifests metrics pod_templates serve server tls yamledit/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run unit test e2e e2e-all apiserver cluster cluster-down soak fuzz bench bench-start check corpus lock image clean
+.PHONY: help demo run unit test e2e e2e-all apiserver cluster cluster-down soak fuzz bench bench-start check corpus lock pin sbom audit image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,7 +73,7 @@ soak: $(STAMP) ## creates under load at a real API server while certificates rot
 N ?= 100000
 fuzz: $(STAMP) ## send N=100000 odd bodies to review() in process; only 200 and 400 may come out
 	@$(BIN)/python -c 'import atheris' 2>/dev/null \
-	  || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r requirements-fuzz.lock \
+	  || $(BIN)/pip $(LOCK_INSTALL) -r requirements-fuzz.lock \
 	  || echo "No atheris for this Python: bytes are flipped instead."
 	@$(BIN)/python -m tools.fuzz $(N) $(ARGS)
 
@@ -94,12 +94,31 @@ corpus: $(STAMP) ## send every Pod of ../shared/corpus through the server, and p
 	@$(BIN)/python -m tools.corpus $(ARGS)
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+LOCK_INSTALL := install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
 lock: $(STAMP) ## write the locks for what pyproject.toml asks; newer versions by ARGS=--upgrade
-	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/pip $(LOCK_INSTALL) -r requirements-lock.lock
 	$(COMPILE) $(ARGS) --group dev pyproject.toml -o requirements-dev.lock
 	$(COMPILE) $(ARGS) -c requirements-dev.lock pyproject.toml -o requirements.lock
 	$(COMPILE) $(ARGS) -c requirements-dev.lock --group build -o requirements-build.lock
 	$(COMPILE) $(ARGS) -c requirements-dev.lock --group fuzz -o requirements-fuzz.lock
+	$(COMPILE) $(ARGS) -c requirements-dev.lock --group lock -o requirements-lock.lock
+	$(COMPILE) $(ARGS) -c requirements-dev.lock --group release -o requirements-release.lock
+
+# The tools of a release, in an environment of their own: among them is a pip.
+RELEASE := build/release
+$(RELEASE)/.stamp: requirements-release.lock
+	@$(PYTHON) -m venv $(RELEASE)
+	@$(RELEASE)/bin/pip $(LOCK_INSTALL) -r requirements-release.lock
+	@touch $@
+
+pin: $(STAMP) ## write the digests of the base image and the daemon's beside their tags; needs their registry
+	@$(BIN)/python -m tools.pin $(ARGS)
+
+sbom: $(RELEASE)/.stamp ## write build/dinp.cdx.json: what the image (IMAGE=dinp:dev) is made of, as CycloneDX; needs Docker
+	@$(RELEASE)/bin/python -m tools.sbom $(IMAGE) $(ARGS)
+
+audit: $(RELEASE)/.stamp ## ask a vulnerability database about every package of the locks
+	@$(RELEASE)/bin/python -m tools.audit $(ARGS)
 
 image: ## build the container image (IMAGE=dinp:dev); needs Docker
 	@command -v docker >/dev/null || { echo "make image needs the docker command, which is not here." >&2; exit 1; }

@@ -48,19 +48,32 @@ def test_readme_shows_the_defaults() -> None:
         assert set(struct.__struct_encode_fields__) <= keys
 
 
-def test_names_in_the_tests_readme_exist() -> None:
-    """Each `file.py::test` is a test of that file, and each `golden/<case>` a case."""
+@pytest.mark.parametrize(
+    ("document", "at_least"), [("tests/README.md", 60), ("docs/security.md", 50)]
+)
+def test_names_of_tests_exist(document: str, at_least: int) -> None:
+    """Each `file.py::test` is a test of that file, each `golden/<case>` a case, each path a path."""
     tests = ROOT / "tests"
-    readme = (tests / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / document).read_text(encoding="utf-8")
     named: set[tuple[str, str]] = set()
     file = ""
-    for there, name in re.findall(r"`([\w/.]*)::(\w+)`", readme):
+    for there, name in re.findall(r"`([\w/.]*)::(\w+)`", text):
         file = there or file  # without a file: that of the name before
         named.add((file, name))
     assert set() == {(file, name) for file, name in named if name not in _tests_of(tests / file)}
-    assert len(named) > 60
-    cases = set(re.findall(r"`golden/([\w-]+)`", readme))
+    assert len(named) > at_least
+    cases = set(re.findall(r"`golden/([\w-]+)`", text))
     assert set() == {case for case in cases if not (tests / "golden" / case).is_dir()}
+    paths = set(re.findall(r"`(tests/[\w/.]+)`", text))
+    assert set() == {path for path in paths if not (ROOT / path).exists()}
+
+
+def test_each_line_of_the_security_tables_has_a_test() -> None:
+    """What somebody can do or cannot is a claim, and none is there without its proof."""
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\|[^|]*\b(?:can|cannot)\b[^|]*\|.*$", text, re.MULTILINE)
+    assert len(lines) > 30
+    assert [] == [line for line in lines if "::" not in line.rpartition(" | ")[2]]
 
 
 def _tests_of(file: Path) -> set[str]:

@@ -25,6 +25,7 @@ _MOBY: Final = "github.com/moby/moby/v2"
 _BUILDX: Final = "github.com/docker/buildx"
 _COMPOSE: Final = "github.com/docker/compose/v2"
 _ACT: Final = "github.com/nektos/act"
+_CRANE: Final = "github.com/google/go-containerregistry"
 
 ETCD: Final = BuildSet(
     module="etcd",
@@ -115,6 +116,14 @@ ACT: Final = BuildSet(
     minutes="1 to 2",
     cgo=False,
     ldflags="-s -w",
+)
+# Asks registries for digests and reads images, for a release (tools/pin.py, tools/sbom.py).
+CRANE: Final = BuildSet(
+    module="crane",
+    required=_CRANE,
+    programs={"crane": f"{_CRANE}/cmd/crane"},
+    minutes="1",
+    cgo=False,
 )
 
 

@@ -292,6 +292,21 @@ def test_shared_daemons_need_no_privilege(
     assert mode == answer.body["metadata"]["labels"]["dinp.io/mode"]
 
 
+@pytest.mark.parametrize("path", ["/run/dinp/docker.sock", "/run/dinp"])
+def test_the_nodes_socket_is_for_pod_security(
+    api: Api, secured: tuple[str, ...], path: str
+) -> None:
+    """By hand the socket of a shared daemon is a hostPath as any: where those are allowed, and only there."""
+    pod = restricted_pod("false")
+    pod["spec"]["volumes"] = [{"name": "docker", "hostPath": {"path": path}}]
+    assert api.create_pod("annotated", pod).status == 201
+    for level in secured:
+        answer = api.create_pod(level, pod)
+        assert answer.status == 403
+        assert f'violates PodSecurity "{level}:latest"' in answer.message
+        assert "hostPath" in answer.message
+
+
 @pytest.mark.parametrize("namespace", RULE_NAMESPACES)
 def test_odd_pods_pass_the_conditions(api: Api, namespace: str) -> None:
     """Pods that the API server refuses are refused by its own sentence, not by an error in CEL."""

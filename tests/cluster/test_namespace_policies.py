@@ -127,6 +127,48 @@ def test_granted_namespaces_stay_editable(users: Mapping[str, Api], namespace: s
     assert label(labeller, namespace, ours).status == 200
 
 
+def test_pod_security_is_kubernetes_to_guard(users: Mapping[str, Api]) -> None:
+    """Who may label a namespace may set its Pod Security level, too: no policy of dinp's is about that."""
+    level = {"pod-security.kubernetes.io/enforce": "privileged"}
+    answer = label(users["labeller"], "annotated", level)
+    assert answer.status == 200, answer.message
+    assert level.items() <= answer.body["metadata"]["labels"].items()
+
+
+@pytest.fixture(scope="module")
+def owner(dinp: Installation) -> Iterator[Api]:
+    """Who has Kubernetes' role `admin` in a namespace, and nothing outside."""
+    # By its parts: it is a controller that adds them up, and none runs here.
+    for role in ("admin", "edit", "view"):
+        reference = {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": f"system:aggregate-to-{role}",
+        }
+        subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "tenant"}
+        binding = _named(f"owner-{role}", roleRef=reference, subjects=[subject])
+        dinp.api.must("POST", f"{RBAC}/namespaces/annotated/rolebindings", binding)
+    with closing(dinp.user("tenant")) as api:
+        wait_until(lambda: _may_write_secrets(api), "the API server knows what it may")
+        yield api
+
+
+def _may_write_secrets(api: Api) -> bool:
+    path = "/api/v1/namespaces/annotated/secrets?dryRun=All"
+    return api.request("POST", path, _named("any")).status == 201
+
+
+@pytest.mark.parametrize(("key", "value"), [*GRANTS, ("dinp.io/inject", "sidecar")])
+def test_who_owns_a_namespaces_objects_does_not_label_it(owner: Api, key: str, value: str) -> None:
+    """Role `admin` of a namespace is all that is in it, and no label of it, by no subresource."""
+    for answer in (
+        label(owner, "annotated", {key: value}),
+        label(owner, "annotated", {key: value}, "/status"),
+    ):
+        assert answer.status == 403
+        assert "cannot patch resource" in answer.message
+
+
 def test_one_grant_is_not_another(users: Mapping[str, Api]) -> None:
     """A namespace with one shared mode may not be moved to the other without the permission."""
     answer = label(users["labeller"], "inject-daemonset", {"dinp.io/inject": "service"})

@@ -37,7 +37,7 @@ _SOURCES: Final = (
     ),
 )
 _KEPT: Final = "dinp-image-"
-_TAG: Final = f"{sys.version_info[0]}.{sys.version_info[1]}-slim"
+_BASE: Final = f"docker.io/library/python:{sys.version_info[0]}.{sys.version_info[1]}-slim"
 _WHEELS: Final = Path("/usr/share/python-wheels")  # Debian's ensurepip takes pip from there
 _LEFT_OUT: Final = frozenset({"__pycache__", "site-packages", "dist-packages", "test"})
 # Wheels name these, which are one with libc now.
@@ -106,7 +106,7 @@ def build(made: Docker, directory: Path) -> None:
     _base().write(base)
     made.run("load", "--input", str(base))
     base.unlink()
-    arguments = [f"--build-arg=PYTHON={_TAG}", "--build-arg=VERSION=0.0.test"]
+    arguments = [f"--build-arg=BASE={_BASE}", "--build-arg=VERSION=0.0.test"]
     arguments += ["--network=host", "--progress=plain", f"--tag={NAME}", str(_ROOT)]
     made.run("build", *arguments, variables={"DOCKER_BUILDKIT": "1"})
 
@@ -149,7 +149,7 @@ def _answers(made: Docker) -> bool:
 
 
 def _base() -> Image:
-    image = with_shell(f"docker.io/library/python:{_TAG}")
+    image = with_shell(_BASE)
     python = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]  # undocumented, and what venv itself uses
     # At its own path, so that it finds its library by itself.
     image.add(python)

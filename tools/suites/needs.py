@@ -10,6 +10,7 @@ from tests.cgroup2 import kernel
 from tests.cluster import assets
 from tests.cluster.assets import Say
 from tests.node import clients, programs
+from tests.release import programs as release
 from tools.suites.table import Need, Suite
 
 
@@ -56,4 +57,5 @@ _PARTS: dict[Need, _Part] = {
     "node": _Part(lambda: _apt(programs.missing_packages()), programs.find_or_build),
     "clients": _Part(lambda: (), clients.clients),
     "emulator": _Part(lambda: _apt(kernel.missing_packages()), kernel.find_or_download),
+    "release": _Part(lambda: _apt(release.missing_packages()), release.find_or_install),
 }

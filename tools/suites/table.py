@@ -10,7 +10,7 @@ import msgspec
 FILE: Final = Path(__file__).parents[2] / "tests" / "suites.toml"
 
 Target = Literal["unit", "test", "e2e", "e2e-all"]
-Need = Literal["root", "api-server", "node", "clients", "emulator"]
+Need = Literal["root", "api-server", "node", "clients", "emulator", "release"]
 TARGETS: Final[tuple[Target, ...]] = get_args(Target)
 
 
