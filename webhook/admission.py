@@ -135,7 +135,7 @@ def _unchanged(pod: Pod, finding: Finding) -> Injection:
     return Injection(pod, [], "unchanged", None, finding, ())
 
 
-def review(body: bytes, rule: Rule, config: Config) -> Outcome:
+def review(body: bytes | bytearray, rule: Rule, config: Config) -> Outcome:
     """Answer one AdmissionReview.
 
     Raises:
@@ -147,7 +147,7 @@ def review(body: bytes, rule: Rule, config: Config) -> Outcome:
         memory.give_back(len(body))
 
 
-def _reviewed(body: bytes, rule: Rule, config: Config) -> Outcome:
+def _reviewed(body: bytes | bytearray, rule: Rule, config: Config) -> Outcome:
     request, pod, problem = _decode(body)
     if request.operation != "CREATE" or request.sub_resource:
         result = _unchanged(pod, Reason.OTHER_OPERATION.say())
@@ -167,7 +167,7 @@ def _reviewed(body: bytes, rule: Rule, config: Config) -> Outcome:
     )
 
 
-def _decode(body: bytes) -> tuple[AdmissionRequest[Any], Pod, str | None]:
+def _decode(body: bytes | bytearray) -> tuple[AdmissionRequest[Any], Pod, str | None]:
     """The request, its Pod, and what is wrong with that, as `pods.problem` says it.
 
     A Pod that is not well formed is decoded once more, as whatever it is, for the log.

@@ -50,3 +50,52 @@ PHRASES: Final = 256 * 1024
 # Characters of what was changed, and of the warnings, in dinp.io/status: with all annotations of
 # the Pod they have to fit into those 256 KiB.
 STATUS: Final = 64 * 1024
+
+# ---- the server ----------------------------------------------------------------------------
+#
+# How much of its clients' the server holds at a time, in bytes and connections. Together these
+# bounds fit the memory limit of the Deployment: MEMORY is the sum, tests/webhook/test_memory_limit.py
+# compares it with manifests/base/deployment.yaml, and fills a cgroup of that limit.
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# A body. The API server takes 3 MiB from its clients; fields that it fills in come on top.
+BODY: Final = 8 * MIB
+# Of such a body the server's own process does the review, in 20 ms at most, and 2 MiB. For larger
+# ones there is a process of its own (reviewer.py).
+SMALL_BODY: Final = 64 * KIB
+# All requests that are arriving, waiting in line or being reviewed: their heads and bodies.
+HELD: Final = 12 * MIB
+# All answers that their clients have not taken yet. A patch has 2 MiB where a Pod has as many
+# containers and mounts as dinp takes.
+UNSENT: Final = 8 * MIB
+# An API server has at most some 200 creations in flight (--max-mutating-requests-inflight). More
+# connections than these wait in the kernel, until one that is idle has made room.
+CONNECTIONS: Final = 512
+# The kubelet's probes and Prometheus: three would do.
+HEALTH_CONNECTIONS: Final = 64
+# What asyncio reads of a TLS connection at once, and keeps as a buffer for each connection. Its own
+# 256 KiB would be half a GiB for 2,000 connections that send nothing.
+TLS_BUFFER: Final = 16 * KIB
+HEADERS: Final = 64  # of a request: the API server sends ten
+# Data of the reviewer's process (RLIMIT_DATA): 14 MiB of it Python's, and 77 MiB what a Pod of
+# 3 MiB becomes where it is nothing but `{},{},{}`. A review that needs more is refused.
+REVIEWER: Final = 112 * MIB
+
+# What each can come to at most, as measured with Python 3.11 on x86-64.
+MEMORY: Final = {
+    "the server at rest, after 100,000 reviews": 42 * MIB,
+    "the reviewer, with its page tables": REVIEWER + 2 * MIB,
+    # In the middle of its handshake one has 60 KiB, later 45.
+    "connections with TLS": CONNECTIONS * 60 * KIB,
+    "connections without": HEALTH_CONNECTIONS * 16 * KIB,
+    # Of a header both its bytes and its text are kept; a body is in memory once, and grows by an eighth.
+    "requests": 3 * HELD,
+    # Large ones come from the reviewer, and are once in a buffer and once as what is sent.
+    "answers": 2 * UNSENT,
+    "a review in the server's process": 4 * MIB,
+    "the kernel's part of connections": (CONNECTIONS + HEALTH_CONNECTIONS) * 10 * KIB,
+}
+# Of the Deployment's container.
+MEMORY_LIMIT: Final = 256 * MIB

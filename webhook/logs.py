@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Literal
+import time
+import weakref
+from typing import Any, Final, Literal
 
 import structlog
 
@@ -18,6 +20,9 @@ Format = Literal["json", "console"]
 
 # Kind/name of an owner is the longest that is valid: 63 + 1 + 253.
 _LONGEST = 317
+# What strangers can cause is logged so many times in so many seconds, for each kind.
+_LINES: Final = 20
+_SECONDS: Final = 10.0
 
 
 def configure(log_format: Format) -> None:
@@ -33,6 +38,7 @@ def configure(log_format: Format) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
     )
     library = logging.StreamHandler(sys.stdout)
+    library.addFilter(Ration("library").filter)
     library.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -73,3 +79,46 @@ def review_fields(outcome: Outcome, *, rule: str, seconds: float) -> dict[str, A
 def short(text: str, longest: int = _LONGEST) -> str:
     """Cut what a client sent."""
     return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+class Ration:
+    """Lines of one kind, a bounded number in a while; the rest is counted, and told by one line."""
+
+    def __init__(self, event: str) -> None:
+        self._event = event
+        self._began = -_SECONDS
+        self._lines = 0
+        _rations.add(self)
+
+    def warning(self, **fields: Any) -> None:
+        """Log a line, if there may be one more."""
+        if self.admits():
+            structlog.get_logger().warning(self._event, **fields)
+
+    def filter(self, _record: logging.LogRecord) -> bool:
+        """The same for lines of the logging package."""
+        return self.admits()
+
+    def admits(self) -> bool:
+        """Whether there may be one more line; it counts."""
+        self.tell()
+        if time.monotonic() - self._began >= _SECONDS:
+            self._began, self._lines = time.monotonic(), 0
+        self._lines += 1
+        return self._lines <= _LINES
+
+    def tell(self) -> None:
+        """Say how many lines were left out, when their time is over."""
+        left_out = self._lines - _LINES
+        if left_out > 0 and time.monotonic() - self._began >= _SECONDS:
+            self._lines = 0
+            structlog.get_logger().warning(f"{self._event}: lines left out", left_out=left_out)
+
+
+_rations: weakref.WeakSet[Ration] = weakref.WeakSet()
+
+
+def tell_left_out() -> None:
+    """Say of every kind how many lines were left out, once their time is over."""
+    for ration in tuple(_rations):
+        ration.tell()

@@ -57,6 +57,12 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        self._dropped_connections = Counter(
+            "dinp_dropped_connections",
+            "Connections that dinp ended early: no room, not taken (the answer), slow, handshake.",
+            ["port", "why"],
+            registry=registry,
+        )
         self._not_after = Gauge(
             "dinp_certificate_not_after_seconds",
             "When the serving certificate ends, in Unix time.",
@@ -77,6 +83,10 @@ class Metrics:
     def bad_request(self, code: int) -> None:
         """Count one request that got an HTTP error."""
         self._bad_requests.labels(str(code)).inc()
+
+    def dropped_connection(self, port: str, why: str) -> None:
+        """Count one connection that was ended early; `port` is https or health."""
+        self._dropped_connections.labels(port, why).inc()
 
     def certificate(self, not_after: datetime) -> None:
         """Note the end of the certificate in use."""

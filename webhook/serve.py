@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import resource
 import signal
 from datetime import UTC, datetime
 from functools import partial
@@ -64,6 +65,7 @@ def serve(config: Path | None, host_ip: str | None, log_format: str, **options: 
         *(options.pop(name) for name in ("tls_cert_file", "tls_private_key_file", "client_ca_file"))
     )
     try:
+        _raise_descriptors()
         settled = with_host_ip(read_config(config), host_ip)
         certificate = ServingCertificate(files, now=datetime.now(UTC))
         asyncio.run(_run(settled, certificate, Settings(**options)))
@@ -105,6 +107,12 @@ def with_host_ip(config: Config, host_ip: str | None) -> Config:
     return msgspec.structs.replace(config, daemonset=daemonset)
 
 
+def _raise_descriptors() -> None:
+    """Allow as many open files as the machine lets: containerd starts Pods with 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 async def _run(config: Config, certificate: ServingCertificate, settings: Settings) -> None:
     server = Server(config, certificate, settings)
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -117,5 +125,6 @@ async def _run(config: Config, certificate: ServingCertificate, settings: Settin
         loop.add_signal_handler(number, on_signal)
     await server.start()
     structlog.get_logger().info("serving", port=server.port, health_port=server.health_port)
+    await server.prepare()
     await stop.wait()
     await server.drain(hurry)

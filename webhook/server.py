@@ -1,14 +1,15 @@
 """The webhook as a service: reviews over TLS, health and metrics in the clear, draining.
 
-Bounds, so that no client can make it grow: 8 MiB a body, 64 MiB of large bodies at once,
-10 s to send one and 10 s to take its answer; listening.py has those of connections. Nothing
-is ever answered with a redirect, which the API server would follow (CVE-2020-8561).
+No client can make it grow: bounds.py has the sizes, connections.py the times of connections, and
+a body has 10 s to arrive, an answer 10 s to be taken. Nothing is ever answered with a redirect,
+which the API server would follow (CVE-2020-8561).
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -20,17 +21,15 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from webhook import listening, logs, metrics
+from webhook import bounds, listening, logs, memory, metrics
 from webhook.admission import ReviewError, review
 from webhook.config import Config
+from webhook.large_reviews import LargeReviews, NotReviewedError
 from webhook.listening import Port
 from webhook.metrics import Metrics
 from webhook.rules import RULES, Rule
 from webhook.tls import CertificateError, ServingCertificate
 
-MAX_BODY: Final = 8 * 1024 * 1024
-_MAX_BODIES: Final = 8 * MAX_BODY
-_SMALL_BODY: Final = 128 * 1024  # ten times the usual review; never refused for others' size
 _LARGE_ANSWER: Final = 64 * 1024
 _LONGEST_SENTENCE: Final = 1000
 _CLOSES: Final = (408, 413, 503)  # the rest of the body is not worth reading
@@ -59,60 +58,31 @@ class Reviews:
         self._config = config
         self._metrics = measured
         self._seconds = settings.exchange
-        self._buffered = 0  # bytes of bodies held now
-        self.draining = False
-        self.busy: set[object] = set()  # connections with a request in flight
-        self.idle = asyncio.Event()  # set while none is busy
-        self.idle.set()
+        self._refused = logs.Ration("request refused")
+        self._failed = logs.Ration("review failed")
+        self.large = LargeReviews(config)
 
     def application(self) -> web.Application:
         """One POST route for each rule's path."""
-        application = web.Application(middlewares=[self._exchange])
+        application = web.Application(middlewares=[self._respond])
         for path, rule in RULES.items():
             name = path.removeprefix("/pods/")
             application.router.add_post(path, partial(self._review, name, rule))
         return application
 
     @web.middleware
-    async def _exchange(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        self.busy.add(request.protocol)
-        self.idle.clear()
-        try:
-            response = await self._respond(request, handler)
-            if self.draining:
-                response.force_close()  # the client's next request goes to another replica
-            await self._send(request, response)
-        finally:
-            self.busy.discard(request.protocol)
-            if not self.busy:
-                self.idle.set()
-        return response
-
-    async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Send it here and not in aiohttp, which would wait for a client's reading for ever."""
-        try:
-            async with asyncio.timeout(self._seconds):
-                await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-
     async def _respond(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except web.HTTPException as error:
             allow = {key: error.headers[key] for key in ("Allow",) if key in error.headers}
             return self._refuse(request, error.status, error.text or error.reason, allow)
-        except ReviewError as error:
-            return self._refuse(request, 400, str(error))
-        except listening.MALFORMED:
-            return self._refuse(request, 400, "the body's chunks are malformed")
-        except ConnectionError:
-            return self._refuse(request, 499, "the client has gone")  # nginx's number
+        except (ReviewError, NotReviewedError, ConnectionError, *listening.MALFORMED) as error:
+            return self._refuse(request, *_refusal(error))
         except Exception:  # noqa: BLE001 - whatever it is, the server goes on
             # Never a denial: failurePolicy decides what a bug of ours means for the Pod.
-            _log.exception("review failed", path=logs.short(request.path))
+            if self._failed.admits():
+                _log.exception("review failed", path=logs.short(request.path))
             self._metrics.bad_request(500)
             return web.Response(status=500, text="internal error of dinp, see its log\n")
 
@@ -121,7 +91,7 @@ class Reviews:
     ) -> web.Response:
         self._metrics.bad_request(code)
         why = logs.short(why, _LONGEST_SENTENCE)
-        _log.warning("request refused", code=code, path=logs.short(request.path), why=why)
+        self._refused.warning(code=code, path=logs.short(request.path), why=why)
         response = web.Response(status=code, text=f"{why}\n", headers=headers)
         if code in _CLOSES:
             response.force_close()
@@ -129,35 +99,50 @@ class Reviews:
 
     async def _review(self, name: str, rule: Rule, request: web.Request) -> web.StreamResponse:
         _check_headers(request)
-        chunks: list[bytes] = []
-        try:
-            await self._read(request, chunks)
-            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            began = time.perf_counter()
+        body = await self._read(request)
+        received = len(body)
+        began = time.perf_counter()
+        if received <= bounds.SMALL_BODY:
             outcome = review(body, rule, self._config)
-            seconds = time.perf_counter() - began
-        finally:
-            self._buffered -= sum(map(len, chunks))
-        self._metrics.review(outcome, rule=name, seconds=seconds, received=len(body))
+        else:
+            outcome = await self.large.review(body, rule)
+        del body
+        seconds = time.perf_counter() - began
+        memory.give_back(received)
+        self._metrics.review(outcome, rule=name, seconds=seconds, received=received)
         _log.info("review", **logs.review_fields(outcome, rule=name, seconds=seconds))
         return web.Response(body=_in_parts(outcome.body), content_type="application/json")
 
-    async def _read(self, request: web.Request, chunks: list[bytes]) -> None:
-        """Fill `chunks` with the body, and count what is held."""
-        size = 0
+    async def _read(self, request: web.Request) -> bytearray:
+        """The body, whole. Its bytes are counted where they come in (connections.py)."""
+        body = bytearray()  # not a list: a body may come in millions of chunks of two bytes
+        connection = request[listening.CONNECTION]
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._seconds) as connection.deadline:
                 async for chunk in request.content.iter_any():
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    self._buffered += len(chunk)
-                    if size > MAX_BODY:
-                        raise _too_large(size)
-                    if size > _SMALL_BODY and self._buffered > _MAX_BODIES:
-                        raise web.HTTPServiceUnavailable(text="too many large requests at once")
+                    body += chunk
+                    if len(body) > bounds.BODY:
+                        raise _too_large(len(body))
         except TimeoutError:
+            if connection.crowded_out:
+                sentence = "too many large or slow requests at once, and this was the slowest"
+                raise web.HTTPServiceUnavailable(text=sentence) from None
             sentence = f"the body did not arrive within {self._seconds:g} s"
             raise web.HTTPRequestTimeout(text=sentence) from None
+        return body
+
+
+def _refusal(error: Exception) -> tuple[int, str]:
+    """The HTTP status and the sentence for a request that was no AdmissionReview, or too much."""
+    match error:
+        case NotReviewedError():
+            return error.code, str(error)
+        case ReviewError():
+            return 400, str(error)
+        case ConnectionError():
+            return 499, "the client has gone"  # nginx's number
+        case _:
+            return 400, "the body's chunks are malformed"
 
 
 def _in_parts(body: bytes) -> bytes | io.BytesIO:
@@ -169,8 +154,8 @@ def _in_parts(body: bytes) -> bytes | io.BytesIO:
 
 
 def _too_large(size: int) -> web.HTTPException:
-    sentence = f"a body may have {MAX_BODY} bytes"
-    return web.HTTPRequestEntityTooLarge(MAX_BODY, size, text=sentence)
+    sentence = f"a body may have {bounds.BODY} bytes"
+    return web.HTTPRequestEntityTooLarge(bounds.BODY, size, text=sentence)
 
 
 def _check_headers(request: web.Request) -> None:
@@ -183,7 +168,7 @@ def _check_headers(request: web.Request) -> None:
     if encoding.strip().lower() != "identity":
         sentence = f"Content-Encoding is {encoding[:100]!r}, expected none"
         raise web.HTTPUnsupportedMediaType(text=sentence)
-    if (request.content_length or 0) > MAX_BODY:
+    if (request.content_length or 0) > bounds.BODY:
         raise _too_large(request.content_length or 0)
 
 
@@ -213,9 +198,13 @@ class Server:
         except listening.ListenError:
             listener.close()
             raise
-        self._secure = Port(self._reviews.application(), listener)
-        self._health = Port(self._health_application(), health)
+        self._secure = self._port(listener, "https", bounds.CONNECTIONS)
+        self._health = self._port(health, "health", bounds.HEALTH_CONNECTIONS)
         self._poll: asyncio.Task[None] | None = None
+
+    def _port(self, listener: socket.socket, name: str, most: int) -> Port:
+        dropped = partial(self._metrics.dropped_connection, name)
+        return Port(listener, most=most, seconds=self._settings.exchange, dropped=dropped)
 
     @property
     def port(self) -> int:
@@ -230,9 +219,13 @@ class Server:
     async def start(self) -> None:
         """Serve, until `drain`."""
         self._metrics.certificate(self._certificate.not_after)
-        await self._secure.open(self._certificate.context)
-        await self._health.open()
+        await self._secure.open(self._reviews.application(), self._certificate.context)
+        await self._health.open(self._health_application())
         self._poll = asyncio.create_task(self._poll_certificate())
+
+    async def prepare(self) -> None:
+        """Start what would else start with the first large review."""
+        await self._reviews.large.start()
 
     async def drain(self, hurry: asyncio.Event | None = None) -> None:
         """End without failing a request; `hurry` cuts the delay short.
@@ -240,7 +233,7 @@ class Server:
         Not ready at once; serve for the delay, on connections that close with each answer;
         accept no more and close idle ones; wait for what is in flight; close.
         """
-        self._reviews.draining = True
+        self._secure.draining = True
         _log.info("draining", delay=self._settings.shutdown_delay)
         with suppress(TimeoutError):
             await asyncio.wait_for((hurry or asyncio.Event()).wait(), self._settings.shutdown_delay)
@@ -248,8 +241,8 @@ class Server:
         # Not aiohttp's own shutdown: it drops the rest of a body that is still arriving.
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.shutdown_timeout):
-                await self._secure.close_idle(self._reviews.busy)
-                await self._reviews.idle.wait()
+                await self._secure.close_idle()
+                await self._secure.connections.idle.wait()
         await self.close()
 
     async def close(self) -> None:
@@ -258,10 +251,11 @@ class Server:
             self._poll.cancel()
         await self._secure.close()
         await self._health.close()
+        await self._reviews.large.close()
 
     def not_ready(self) -> str | None:
         """Why no request should be sent here, or None."""
-        if self._reviews.draining:
+        if self._secure.draining:
             return "draining"
         problem = self._certificate.problem(self._now())
         return None if problem is None else f"the serving certificate is {problem}"

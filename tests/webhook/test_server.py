@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
+import dataclasses
 import gzip
 import io
 import json
@@ -25,12 +26,12 @@ from structlog.testing import capture_logs
 from certs.authority import Usage
 from tests.conftest import DAY, Authority, StartServer, write
 from tools.serving import admission_review
-from webhook import listening
+from webhook import bounds, listening
 from webhook.admission import Outcome, review
 from webhook.config import Config
 from webhook.listening import ListenError
 from webhook.rules import RULES, Rule
-from webhook.server import MAX_BODY, Server, Settings
+from webhook.server import Server, Settings
 from webhook.tls import Files, ServingCertificate
 
 POD: dict[str, Any] = {
@@ -180,7 +181,7 @@ async def test_identity_encoding(text: str, start_server: StartServer, ca: Autho
 
 async def test_largest_body(start_server: StartServer, ca: Authority) -> None:
     """A body of exactly 8 MiB is reviewed."""
-    status, _, _ = await ask(await start_server(), ca, data=BODY.ljust(MAX_BODY))
+    status, _, _ = await ask(await start_server(), ca, data=BODY.ljust(bounds.BODY))
 
     assert status == 200
 
@@ -297,7 +298,7 @@ def test_managed_fields_are_no_work() -> None:
         ({"headers": {"Content-Type": "application/jsonx"}}, 415),
         ({"headers": {**JSON, "Content-Encoding": "br"}}, 415),
         ({"headers": {**JSON, "Content-Encoding": "identity, gzip"}}, 415),
-        ({"data": b" " * (MAX_BODY + 1)}, 413),
+        ({"data": b" " * (bounds.BODY + 1)}, 413),
     ],
 )
 async def test_refused(
@@ -428,7 +429,7 @@ async def test_chunked_over_the_limit(start_server: StartServer, ca: Authority) 
 async def test_declared_over_the_limit(start_server: StartServer, ca: Authority) -> None:
     """A declared length over 8 MiB is refused before a byte of the body is sent."""
     reader, writer = await raw(await start_server(), ca)
-    writer.write(head(MAX_BODY + 1))
+    writer.write(head(bounds.BODY + 1))
     status, headers, _ = await answer(reader)
 
     assert status == 413
@@ -484,32 +485,27 @@ async def test_answer_that_is_not_read(
     start_server: StartServer, ca: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that does not take its answer loses its connection, and the server goes on."""
-    server = await start_server(exchange=60)
-    reviewed: list[int] = []
+    server = await start_server(exchange=0.5)
 
     def reviewing(body: bytes, rule: Rule, config: Config) -> Outcome:
-        server._reviews._seconds = 0.1  # for the answer alone: the body has arrived
-        reviewed.append(len(body))
-        return review(body, rule, config)
+        return dataclasses.replace(review(body, rule, config), body=b" " * bounds.UNSENT)
 
     monkeypatch.setattr("webhook.server.review", reviewing)
-    data = altered(uid="x" * (MAX_BODY - 2000))
     near = socket.socket()
     near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # else the kernel takes it all
     near.connect(("127.0.0.1", server.port))
     reader, writer = await asyncio.open_connection(
         sock=near, ssl=ca.trusting(), server_hostname="localhost", limit=1024
     )
-    writer.write(head(len(data)) + data)
-    await writer.drain()
-    await until(lambda: bool(server._reviews.busy))
+    writer.write(head(len(BODY)) + BODY)
+    await until(lambda: bool(server._secure.connections.sending))
     async with asyncio.timeout(20):
-        await server._reviews.idle.wait()
+        await server._secure.connections.idle.wait()
     taken = await rest(reader)
 
-    assert reviewed == [len(data)]
-    assert taken < len(data)
-    server._reviews._seconds = 60
+    assert 0 < taken < bounds.UNSENT
+    assert server._secure.connections.unsent == 0
+    monkeypatch.undo()
     assert (await ask(server, ca))[0] == 200
     writer.close()
 
@@ -542,7 +538,7 @@ async def test_malformed_chunks(start_server: StartServer, ca: Authority) -> Non
     reader, writer = await raw(server, ca)
     with capture_logs() as lines:
         writer.write(head(None) + b"2\r\n{}\r\n")
-        await until(lambda: bool(server._reviews.busy))
+        await until(lambda: bool(server._secure.connections.busy))
         writer.write(b"zz\r\n\r\n")
         status, _, _ = await answer(reader)
 
@@ -557,61 +553,74 @@ async def test_client_that_leaves(start_server: StartServer, ca: Authority) -> N
     with capture_logs() as lines:
         _, writer = await raw(server, ca)
         writer.write(head(len(BODY)) + BODY[:10])
-        await until(lambda: bool(server._reviews.busy))
+        await until(lambda: bool(server._secure.connections.busy))
         writer.transport.abort()
         async with asyncio.timeout(20):
-            await server._reviews.idle.wait()
+            await server._secure.connections.idle.wait()
 
     assert [line["code"] for line in lines] == [499]
-    assert server._reviews._buffered == 0
+    assert server._secure.connections.held == 0
 
 
-async def test_many_large_bodies(start_server: StartServer, ca: Authority) -> None:
-    """Large bodies together are bounded: those too many are told to come back, small ones pass."""
+async def test_stalled_bodies(start_server: StartServer, ca: Authority) -> None:
+    """Of large bodies that stall, the one that came first makes room, and says so; others pass."""
     server = await start_server(exchange=60)
-    part = b"780000\r\n" + b" " * 0x780000 + b"\r\n"  # 7.5 MiB
-    connections = [await raw(server, ca) for _ in range(9)]
-    statuses = []
-    for _, writer in connections:
+    part = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+    stalled = [await raw(server, ca) for _ in range(bounds.HELD // bounds.MIB + 2)]
+    for _, writer in stalled:
         writer.write(head(None) + part)
         await writer.drain()
+    statuses = [(await answer(reader))[0] for reader, _ in stalled[:2]]
+
+    assert statuses == [503, 503]
+    assert server._secure.connections.held <= bounds.HELD
     assert (await ask(server, ca))[0] == 200
-    done = [asyncio.create_task(answer(reader)) for reader, _ in connections]
-    finished, waiting = await asyncio.wait(done, timeout=20, return_when=asyncio.FIRST_COMPLETED)
-    statuses = [task.result()[0] for task in finished]
-    for task in waiting:
-        task.cancel()
-    for _, writer in connections:
+    assert (await ask(server, ca, data=BODY.ljust(bounds.SMALL_BODY + 1)))[0] == 200
+    for _, writer in stalled:
         writer.transport.abort()
-
-    assert set(statuses) == {503}
     async with asyncio.timeout(20):
-        await server._reviews.idle.wait()
-    assert server._reviews._buffered == 0
-    assert (await ask(server, ca))[0] == 200
+        await server._secure.connections.idle.wait()
+    assert server._secure.connections.held == 0
 
 
-async def test_connections_are_bounded(
+async def test_longest_idle_makes_room(
     start_server: StartServer, ca: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection too many is closed; when one has gone there is room again."""
-    monkeypatch.setattr(listening, "_MAX_CONNECTIONS", 2)
+    """When there is no room, the connection that has been idle for longest goes: used or not."""
+    monkeypatch.setattr(bounds, "CONNECTIONS", 3)
     server = await start_server()
-    held = [await raw(server, ca) for _ in range(2)]
-    for reader, writer in held:
+    never_used, used, again = [await raw(server, ca) for _ in range(3)]
+    for reader, writer in (used, again, used):
         writer.write(head(len(BODY)) + BODY)
         assert (await answer(reader))[0] == 200
-    reader, writer = await raw(server, ca)
-    assert await closed(reader)
-    writer.close()
-    for _, writer in held:
-        writer.close()
-        await writer.wait_closed()
-    running = server._secure._runner.server
-    assert running is not None
-    await until(lambda: not running.connections)
+    newer = []
+    for gone in (never_used, again):
+        newer.append(await raw(server, ca))
+        assert await closed(gone[0])
+    for reader, writer in (used, *newer):
+        writer.write(head(len(BODY)) + BODY)
+        assert (await answer(reader))[0] == 200
 
-    assert (await ask(server, ca))[0] == 200
+    metrics = (await health(server, "/metrics"))[1]
+    assert 'dinp_dropped_connections_total{port="https",why="no room"} 2.0' in metrics
+
+
+async def test_a_request_in_flight_keeps_its_connection(
+    start_server: StartServer, ca: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has a request in flight stays, and those that come then wait until there is room."""
+    monkeypatch.setattr(bounds, "CONNECTIONS", 2)
+    server = await start_server(exchange=60)
+    flying = [await raw(server, ca) for _ in range(2)]
+    for _, writer in flying:
+        writer.write(head(len(BODY)) + BODY[:10])
+    await until(lambda: len(server._secure.connections.busy) == 2)
+    waiting = asyncio.create_task(ask(server, ca))
+    for reader, writer in flying:
+        writer.write(BODY[10:])
+        assert (await answer(reader))[0] == 200
+
+    assert (await waiting)[0] == 200
 
 
 # ---- certificates --------------------------------------------------------------------------
@@ -797,7 +806,7 @@ async def test_draining_finishes_what_is_in_flight(
     assert (await answer(idle_reader))[0] == 200
     reader, writer = await raw(server, ca)
     writer.write(head(len(BODY)) + BODY[:10])
-    await until(lambda: bool(server._reviews.busy))
+    await until(lambda: bool(server._secure.connections.busy))
     draining = asyncio.create_task(server.drain())
     assert await closed(idle_reader)
     writer.write(BODY[10:])
@@ -841,7 +850,7 @@ async def test_draining_has_an_end(start_server: StartServer, ca: Authority) -> 
     server = await start_server(shutdown_delay=0, shutdown_timeout=0.1, exchange=60)
     reader, writer = await raw(server, ca)
     writer.write(head(len(BODY)) + BODY[:10])
-    await until(lambda: bool(server._reviews.busy))
+    await until(lambda: bool(server._secure.connections.busy))
     async with asyncio.timeout(20):
         await server.drain()
 
