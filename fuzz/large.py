@@ -15,9 +15,6 @@ from tests.webhook import pods as build
 from tests.webhook.large_pods import Family
 from webhook import rules
 
-_MOST = 3 * 2**20  # bytes, of the API server's requests
-_PROBED = 100
-
 
 class LargeBodies:
     """An endless source of large Pods, the same for the same `seed`."""
@@ -31,7 +28,7 @@ class LargeBodies:
         """The next one, under some rule and config; two of three ask by annotation."""
         pick = self._random.choice
         chosen = [pick(pick((self._families, self._lists))) for _ in range(pick((1, 2, 2, 3)))]
-        size = pick((2**14, 2**17, 2**20, _MOST)) // len(chosen)
+        size = pick((2**14, 2**17, 2**20, large_pods.LARGEST)) // len(chosen)
         pod = functools.reduce(large_pods.merged, (self._grown(one, size) for one in chosen))
         if mode := pick((None, *rules.MODES, "sidecar", "sidecar")):
             pod["metadata"]["annotations"] = {
@@ -43,8 +40,6 @@ class LargeBodies:
 
     def _grown(self, family: Family, size: int) -> dict[str, Any]:
         """A Pod of about so many bytes; of what is bounded often just at its bound."""
-        few = len(msgspec.json.encode(family.grown(_PROBED)))
-        many = len(msgspec.json.encode(family.grown(2 * _PROBED)))
-        n = max(size * _PROBED // max(many - few, 1), 1)
+        n = large_pods.fitting(family, size)
         bound = self._random.choice((n, n, 2000, 9_000, 16_000))
         return family.grown(min(n, bound))

@@ -81,16 +81,38 @@ def serving(
     with tempfile.TemporaryDirectory(prefix="dinp-serving-", dir=within) as name:
         directory = Path(name)
         write_certificate(directory)
-        process = _start(directory, arguments, environment)
-        try:
-            ports = _wait_until_serving(process, directory)
-            context = ssl.create_default_context(cafile=str(directory / "ca.crt"))
-            port, health_port = ports["port"], ports["health_port"]
-            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
-            with closing(connection):
-                yield Serving(port, health_port, context, connection, directory, process)
-        finally:
-            _stop(process, stop_seconds)
+        command = [sys.executable, "-m", "webhook.cli", "serve"]
+        command += ["--bind-address", "127.0.0.1", "--secure-port", "0", "--health-port", "0"]
+        command += ["--tls-cert-file", str(directory / "tls.crt")]
+        command += ["--tls-private-key-file", str(directory / "tls.key"), "--shutdown-delay", "0"]
+        command += arguments
+        with started(directory, command, environment, stop_seconds=stop_seconds) as server:
+            yield server
+
+
+@contextmanager
+def started(
+    directory: Path,
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    stop_seconds: float = _STOP_SECONDS,
+) -> Iterator[Serving]:
+    """Start `command`, a `dinp serve` on 127.0.0.1 with the certificate that is in `directory`.
+
+    Raises:
+        ServingError: as of `serving`.
+    """
+    process = _start(directory, command, environment)
+    try:
+        ports = _wait_until_serving(process, directory)
+        context = ssl.create_default_context(cafile=str(directory / "ca.crt"))
+        port, health_port = ports["port"], ports["health_port"]
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
+        with closing(connection):
+            yield Serving(port, health_port, context, connection, directory, process)
+    finally:
+        _stop(process, stop_seconds)
 
 
 def write_certificate(directory: Path, lifetime: timedelta = DAY) -> None:
@@ -145,13 +167,8 @@ def admission_review(pod: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _start(
-    directory: Path, arguments: Sequence[str], environment: Mapping[str, str] | None
+    directory: Path, command: Sequence[str], environment: Mapping[str, str] | None
 ) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "webhook.cli", "serve"]
-    command += ["--bind-address", "127.0.0.1", "--secure-port", "0", "--health-port", "0"]
-    command += ["--tls-cert-file", str(directory / "tls.crt")]
-    command += ["--tls-private-key-file", str(directory / "tls.key"), "--shutdown-delay", "0"]
-    command += arguments
     # A file and not a pipe: a pipe that nobody reads would stop the server when it is full.
     with (directory / "log").open("wb") as log:
         return subprocess.Popen(  # noqa: S603 - our own program

@@ -15,10 +15,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Required, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+import msgspec
+
+from tools.serving import admission_review
+from webhook import admission
 from webhook import annotations as known
+from webhook.config import Config
 from webhook.pod import Pod
+from webhook.rules import RULES, Rule
 
 Make = Callable[[int], Any]  # the value with this number
+
+STEEPEST = 6.0  # times the work for four times as much: 4 where it is linear, 16 where quadratic
+LARGEST = 3 * 2**20  # bytes, of the API server's requests (apiserver's MaxRequestBodyBytes)
+_PROBED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,32 @@ class Family:
 
     name: str
     grown: Callable[[int], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How a Pod is reviewed: by which rule, asking for which mode, the first time or once more."""
+
+    rule: Rule
+    mode: str | None
+    second_pass: bool
+
+
+SERVED = tuple(
+    Served(RULES[path], mode, second_pass)
+    for path, mode in (
+        ("/pods/annotated", "sidecar"),
+        ("/pods/migrate/sidecar", None),
+        ("/pods/inject/service", None),
+        ("/pods/inject/sidecar", None),
+        ("/pods/migrate/daemonset", None),
+        ("/pods/annotated/shared", "service"),
+        ("/pods/annotated/shared", "daemonset"),
+        ("/pods/migrate/service", None),
+        ("/pods/inject/daemonset", None),
+    )
+    for second_pass in (False, True)
+)
 
 
 # What makes dinp look closer, by class and field; `#` is the item's number.
@@ -125,6 +161,24 @@ def families() -> Iterator[Family]:
     for name in _TEXTS["EnvVar.name"]:
         for unit in _UNITS:
             yield _variable(name, unit)
+
+
+def body(family: Family, n: int, served: Served) -> bytes:
+    """A review of the Pod that has n of it; on the second pass, of what the first made of it."""
+    pod = family.grown(n)
+    if served.mode is not None:
+        asked = {"dinp.io/inject": served.mode}
+        pod["metadata"]["annotations"] = {**asked, **pod["metadata"]["annotations"]}
+    if served.second_pass:
+        pod = admission.inject(pod, served.rule, Config()).pod  # type: ignore[assignment]  # a Pod is a dict
+    return msgspec.json.encode(admission_review(pod))
+
+
+def fitting(family: Family, size: int) -> int:
+    """How many of it make a Pod of about `size` bytes."""
+    few = len(msgspec.json.encode(family.grown(_PROBED)))
+    many = len(msgspec.json.encode(family.grown(2 * _PROBED)))
+    return max(size * _PROBED // max(many - few, 1), 1)
 
 
 def merged(one: Any, other: Any) -> Any:

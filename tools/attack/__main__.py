@@ -1,0 +1,110 @@
+"""`make attack`: what strangers and Pod authors may send, against the built server.
+
+    python -m tools.attack [--quick] [--seed 0] [--only ROW …]
+
+The server is `dinp serve` with the arguments, the memory limit and the config file of
+manifests/base, in a memory cgroup of its own, and with 1,024 open files. Each row of the table
+starts another one. Exit code 1: something did not hold; the table says what was expected and what
+was seen, and is written to build/attack.txt (or attack-quick.txt), too. 2: wrong usage, or no cgroup can be
+made here. Needs root, for the cgroup. All of it takes under eight minutes on two cores, --quick three.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from tools.attack import (
+    beside,
+    bodies,
+    clocks,
+    connections,
+    deployment,
+    families,
+    proofs,
+    refused,
+    report,
+    too_long,
+)
+from tools.attack.cgroup import CgroupError, cgroup
+from tools.attack.table import SERVER, Result, Row, Run, figures
+from tools.processes import interrupt_by_signals
+
+TABLE: Final = (
+    *families.ROWS,
+    *connections.ROWS,
+    *bodies.ROWS,
+    *beside.ROWS,
+    *refused.ROWS,
+    *too_long.ROWS,
+    *clocks.ROWS,
+    *proofs.ROWS,
+)
+_BUILD: Final = Path(__file__).parents[2] / "build"
+_OPEN_FILES: Final = 16_384  # of this process: all kinds of connections at once, and room
+
+
+@click.command(help=__doc__, context_settings={"show_default": True})
+@click.option("--quick", is_flag=True, help="The short rows, and fewer families.")
+@click.option("--seed", default=0, help="Picks the families of --quick, and how each is reviewed.")
+@click.option("--only", multiple=True, metavar="ROW", help="Rows whose names begin like this.")
+@click.option("--program", default=SERVER, hidden=True)
+def main(quick: bool, seed: int, only: tuple[str, ...], program: str) -> None:
+    """Run it."""
+    rows = [row for row in TABLE if _is_wanted(row, only, quick=quick)]
+    if not rows:
+        raise click.UsageError(f"no row begins so: {', '.join(row.name for row in TABLE)}")
+    interrupt_by_signals()
+    _raise_open_files()
+    results: list[Result] = []
+    try:
+        with cgroup(deployment.read().memory):
+            pass  # whether it can be made, before anything else
+        say(f"{len(rows)} rows, seed {seed}")
+        for row in rows:
+            results.append(run_row(row, Run(quick, seed, say, program)))
+            print("\n".join(report.of(results[-1])), flush=True)
+    except CgroupError as error:
+        print(f"attack: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    text = "\n".join(report.lines(results))
+    _BUILD.mkdir(exist_ok=True)
+    name = "attack-quick.txt" if quick else "attack.txt"
+    (_BUILD / name).write_text(f"{text}\n", encoding="utf-8")
+    print(f"\n{text}")
+    sys.exit(0 if all(result.is_well for result in results) else 1)
+
+
+def say(line: str) -> None:
+    """Tell where things stand."""
+    print(f"attack: {line}", file=sys.stderr, flush=True)
+
+
+def run_row(row: Row, run: Run) -> Result:
+    """Look at one row to its end."""
+    began = time.monotonic()
+    say(f"{row.name}: {row.sent}")
+    seen = list(figures(row, run))
+    return Result(row, seen, time.monotonic() - began)
+
+
+def _is_wanted(row: Row, only: tuple[str, ...], *, quick: bool) -> bool:
+    if only:
+        return any(row.name.startswith(name) for name in only)
+    return row.is_quick or not quick
+
+
+def _raise_open_files() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(_OPEN_FILES, most), most))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""Part 3: bodies that stall, that unfold to much more than their bytes, that nest, that are too large."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.webhook import large_pods
+from tools.attack import connections
+from tools.attack import target as targets
+from tools.attack.table import Figure, Row, Run, none_of
+from tools.attack.target import JSON, Answer, Target, ask, target
+from tools.serving import admission_review
+from webhook.server import MAX_BODY
+
+_STALLED: Final = 20
+_REFUSED: Final = (400, 413, 503)
+_STALL_REFUSED: Final = (*_REFUSED, 408)
+_FILL: Final = "@fill@"
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A body that is full of `item`, at the place that `path` names in the AdmissionReview."""
+
+    name: str
+    path: tuple[str | int, ...]
+    item: str  # JSON and a comma; # is the item's number
+    around: str = "[]"
+
+    def body(self, size: int) -> bytes:
+        """Of exactly `size` bytes."""
+        whole = json.dumps(_with(self.path, _FILL), separators=(",", ":"))
+        head, tail = whole.encode().split(f'"{_FILL}"'.encode())
+        head, tail = head + self.around[0].encode(), self.around[1].encode() + tail
+        item = self.item.replace("#", "0" * _DIGITS).encode()
+        number = (size - len(head) - len(tail)) // len(item)
+        if "#" in self.item:
+            items = "".join(self.item.replace("#", f"{at:0{_DIGITS}}") for at in range(number))
+        else:
+            items = self.item * number
+        return (head + items.rstrip(",").encode() + tail).ljust(size)
+
+
+_DIGITS: Final = 6
+_POD: Final = ("request", "object")
+_FIRST: Final = (*_POD, "spec", "containers", 0)
+# What takes most memory for its bytes: empty and tiny mappings and lists, keys that all differ, and
+# text that takes four bytes a character; at places that dinp reads and at places that it does not.
+DENSE: Final = (
+    Dense("env", (*_FIRST, "env"), '{"name":"a"},'),
+    Dense("env, empty", (*_FIRST, "env"), "{},"),
+    Dense("tolerations", (*_POD, "spec", "tolerations"), '{"":{}},'),
+    Dense("volumes", (*_POD, "spec", "volumes"), '{"name":""},'),
+    Dense("volumes, with a source", (*_POD, "spec", "volumes"), '{"name":"","secret":{}},'),
+    Dense("mounts", (*_FIRST, "volumeMounts"), '{"name":"","mountPath":""},'),
+    Dense("containers", (*_POD, "spec", "containers"), '{"name":""},'),
+    Dense("lists for labels", (*_POD, "metadata", "labels"), "[],"),
+    Dense("lists for a securityContext", (*_FIRST, "securityContext"), "[[]],"),
+    Dense("labels", (*_POD, "metadata", "labels"), '"#":"",', "{}"),
+    Dense("mappings in limits", (*_FIRST, "resources", "limits"), '"#":{},', "{}"),
+    Dense("args", (*_FIRST, "args"), '"",'),
+    Dense("numbers", (*_POD, "spec", "securityContext", "supplementalGroups"), "300,"),
+    Dense("managedFields", (*_POD, "metadata", "managedFields"), '{"":{}},'),
+    Dense("oldObject", ("request", "oldObject"), '{"":{}},'),
+    Dense("a field that nobody knows", ("request", "x"), '{"":{}},'),
+    Dense(
+        "wide text", (*_FIRST, "env"), '{"name":"a","value":"\U0001f600aaaaaaaaaaaaaaaaaaaaaaaa"},'
+    ),
+)
+# Of the largest body that is accepted, and of the largest that an API server sends.
+_SIZES: Final = (MAX_BODY, large_pods.LARGEST)
+
+
+def _with(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    """The AdmissionReview of a Pod that asks, with `value` at `path`."""
+    review: dict[str, Any] = admission_review(targets.asking(large_pods.base()))
+    node: Any = review
+    for step in path[:-1]:
+        node = node[step] if isinstance(step, int) else node.setdefault(step, {})
+    node[path[-1]] = value
+    return review
+
+
+# ---- dense ---------------------------------------------------------------------------------
+
+
+def _look_at_dense(run: Run) -> Iterator[Figure]:
+    for dense in DENSE:
+        with target(run) as server:
+            answers = {size: server.review(dense.body(size)) for size in _SIZES}
+            bad = [
+                f"{size:,} bytes: {one.shown}" for size, one in answers.items() if not _is_well(one)
+            ]
+            codes = ", ".join(f"{size:,} bytes: {one.status}" for size, one in answers.items())
+            holds = "200, or 400, 413, 503 with a sentence"
+            yield none_of(f"{dense.name} ({codes})", bad, len(_SIZES), holds)
+            yield from _only_misses(server.kept(), dense.name)
+        run.say(f"{dense.name}: {codes}")
+
+
+def _only_misses(figures: Iterator[Figure], of: str) -> Iterator[Figure]:
+    for figure in figures:
+        if not figure.is_well:
+            yield Figure(f"{of}: {figure.what}", figure.seen, figure.bound, is_well=False)
+
+
+def _look_at_dense_at_once(run: Run) -> Iterator[Figure]:
+    body = DENSE[2].body(MAX_BODY)
+    with target(run) as server, ThreadPoolExecutor(_STALLED) as pool:
+        sending = [pool.submit(server.review, body) for _ in range(_STALLED)]
+        yield from connections.answered(server, times=3)
+        answers = [each.result() for each in sending]
+        yield _refused("the same large body at once", answers)
+        yield from server.kept()
+
+
+def _is_well(answer: Answer) -> bool:
+    return answer.status == 200 or (answer.status in _REFUSED and answer.is_sentence)
+
+
+def _refused(what: str, answers: list[Answer], codes: tuple[int, ...] = _REFUSED) -> Figure:
+    bad = [
+        one.shown
+        for one in answers
+        if one.status != 200 and not (one.status in codes and one.is_sentence)
+    ]
+    counts = dict.fromkeys(sorted({one.status for one in answers}), 0)
+    for one in answers:
+        counts[one.status] += 1
+    told = ", ".join(f"{count} x {status or 'no answer'}" for status, count in counts.items())
+    holds = f"200, or {', '.join(map(str, codes))} with a sentence"
+    return none_of(f"{what} ({told})", bad, len(answers), holds)
+
+
+# ---- stalled -------------------------------------------------------------------------------
+
+
+class _Stalled:
+    """A request that has sent all of its body but the last byte."""
+
+    def __init__(self, server: Target, body: bytes) -> None:
+        self._connection = connections.handshaken(server)
+        self._connection.settimeout(targets.PATIENCE)
+        self._body = body
+        self._began = time.monotonic()
+
+    def send(self) -> None:
+        """Send it, or as much as the server takes."""
+        head = f"POST {targets.ANNOTATED} HTTP/1.1\r\nHost: dinp\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in JSON.items())
+        with suppress(OSError):
+            self._connection.sendall(f"{head}Content-Length: {len(self._body)}\r\n\r\n".encode())
+            self._connection.sendall(memoryview(self._body)[:-1])
+
+    def answer(self) -> Answer:
+        """What comes of it."""
+        text = b""
+        with suppress(OSError):
+            while chunk := self._connection.recv(65536):
+                text += chunk
+        head, _, body = text.decode(errors="replace").partition("\r\n\r\n")
+        seconds = time.monotonic() - self._began
+        if not head.startswith("HTTP/1.1 "):
+            return Answer(0, "the connection was closed without an answer", seconds)
+        return Answer(int(head.split()[1]), body, seconds)
+
+    def close(self) -> None:
+        """Let it go."""
+        with suppress(OSError, ssl.SSLError):
+            self._connection.close()
+
+
+def _look_at_stalled(run: Run) -> Iterator[Figure]:
+    body = DENSE[0].body(MAX_BODY)
+    with target(run) as server, ExitStack() as stack:
+        yield from _stall(server, body, stack)
+        yield from server.kept()
+
+
+def _stall(server: Target, body: bytes, stack: ExitStack) -> Iterator[Figure]:
+    stalled = [stack.enter_context(closing(_Stalled(server, body))) for _ in range(_STALLED)]
+    pool = stack.enter_context(ThreadPoolExecutor(_STALLED))
+    sending = [pool.submit(one.send) for one in stalled]
+    yield from connections.answered(server, times=3)
+    answers = [pool.submit(one.answer) for one in stalled]
+    for each in sending:
+        each.result()
+    codes = [each.result() for each in answers]
+    yield _refused(f"stalled bodies of {len(body):,} bytes", codes, _STALL_REFUSED)
+
+
+def _look_at_all(run: Run) -> Iterator[Figure]:
+    """Connections, stalled bodies and the largest review together (design, section 7)."""
+    with (
+        target(run) as server,
+        connections.held(connections.handshaken, server) as opened,
+        ExitStack() as stack,
+    ):
+        yield Figure("opened", f"{len(opened)} of {connections.HELD}", "any number", is_well=True)
+        largest = ThreadPoolExecutor(1)
+        stack.callback(largest.shutdown)
+        sent = largest.submit(server.review, DENSE[2].body(MAX_BODY))
+        yield from _stall(server, DENSE[0].body(MAX_BODY), stack)
+        yield _refused("the largest review meanwhile", [sent.result()])
+        yield from server.kept()
+
+
+# ---- nested, too large ---------------------------------------------------------------------
+
+
+def _look_at_nesting(run: Run) -> Iterator[Figure]:
+    whole, inner = "nothing but it", (*_POD, "metadata", "annotations")
+    with target(run) as server:
+        answers = {}
+        for depth in (1_000, 100_000, MAX_BODY // 2):
+            for name, opening in (("lists", "["), ("mappings", '{"":')):
+                nested = opening * (depth // len(opening))
+                answers[f"{name}, {depth:,} bytes, {whole}"] = server.review(nested.encode())
+                body = json.dumps(_with(inner, _FILL)).replace(f'"{_FILL}"', nested)
+                answers[f"{name}, {depth:,} bytes, in annotations"] = server.review(body.encode())
+        bad = [f"{name}: {one.shown}" for name, one in answers.items() if not _is_well(one)]
+        yield none_of("nested lists and mappings", bad, len(answers), "400 or 413 with a sentence")
+        yield from connections.answered(server, times=1)
+        yield from server.kept()
+
+
+def _look_at_too_large(run: Run) -> Iterator[Figure]:
+    with target(run) as server:
+        declared = server.review(b" " * (MAX_BODY + 1))
+        with closing(server.connection()) as connection:
+            parts = iter([b" " * 65536] * (MAX_BODY // 65536 + 2))
+            chunked = ask(connection, "POST", targets.ANNOTATED, parts)
+        for what, answer in (("declared", declared), ("in chunks", chunked)):
+            is_well = answer.status == 413 and answer.is_sentence
+            name = f"a body of more than {MAX_BODY:,} bytes, {what}"
+            yield Figure(name, answer.shown, "413 with a sentence", is_well)
+        yield from server.kept()
+
+
+_WITHIN: Final = "within the memory limit; 413 or 503 with a sentence"
+
+ROWS: Final = (
+    Row(
+        "stalled bodies",
+        f"{_STALLED} bodies of {MAX_BODY:,} bytes without their end",
+        _WITHIN,
+        _look_at_stalled,
+    ),
+    Row(
+        "dense bodies",
+        f"{len(DENSE)} kinds of small items, {MAX_BODY:,} bytes",
+        _WITHIN,
+        _look_at_dense,
+    ),
+    Row("dense at once", f"{_STALLED} of them at once", _WITHIN, _look_at_dense_at_once),
+    Row("all together", "idle connections, stalled bodies and a dense one", _WITHIN, _look_at_all),
+    Row("nesting", "lists and mappings in each other", "400 with a sentence", _look_at_nesting),
+    Row("too large", "more than is accepted", "413 with a sentence", _look_at_too_large),
+)
