@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, get_args
 
-from webhook import bind_mounts, bounds, names, quantity, rules, storage
+from webhook import bind_mounts, bounds, image, names, quantity, rules, storage
 from webhook import pod as pods
 from webhook.config import Config, Transport
 from webhook.pod import Pod
@@ -61,13 +61,13 @@ def read_settings(pod: Pod, mode: Mode, config: Config) -> Settings | Finding:
             if isinstance(parsed, Finding):
                 return parsed
             asked[row.field] = parsed
-    image = asked.get("image")
-    if isinstance(image, str):
+    wanted = asked.get("image")
+    if isinstance(wanted, str):
         # By Docker's own names of its images; the other kind would not start.
-        rootless = "rootless" in image
+        rootless = "rootless" in wanted
         if asked.setdefault("rootless", rootless) != rootless:
             kind = "one with rootless in its name" if asked["rootless"] else "one without rootless"
-            return _bad("dinp.io/image", image, f"with dinp.io/rootless expected {kind}")
+            return _bad("dinp.io/image", wanted, f"with dinp.io/rootless expected {kind}")
     return over_defaults(asked, config)
 
 
@@ -126,15 +126,9 @@ def _list_of(valid: Callable[[str], bool], expected: str) -> Parser:
 
 def _image(_key: str, value: str, config: Config) -> object:
     allowed = config.sidecar.allowed_images
-    if any(_matches_image(value, pattern) for pattern in allowed):
+    if image.allowed(value, allowed):
         return value
     return Reason.IMAGE_NOT_ALLOWED.say(value=value, allowed=", ".join(allowed) or "nothing")
-
-
-def _matches_image(image: str, pattern: str) -> bool:
-    """Part by part: no `*` reaches over a `/`, or docker:5000/evil-dind would be docker:*-dind."""
-    parts, patterns = image.split("/"), pattern.split("/")
-    return len(parts) == len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))
 
 
 RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
