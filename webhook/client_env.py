@@ -73,8 +73,10 @@ def client_env(
         variables += _no_proxy(env, endpoint.proxy_host)
         warnings += _unreachable_no_proxy(name, env, endpoint.proxy_host)
     tls_variables = [] if endpoint.tls else _tls_variables(env)
-    warnings += [Reason.VARIABLE_REMOVED.say(container=name, name=gone) for gone in tls_variables]
-    warnings += _replaced(name, env, variables)
+    if there is None or former is None or there.get("value") != former.docker_host:
+        for gone in tls_variables:
+            warnings.append(Reason.VARIABLE_REMOVED.say(container=name, name=gone))
+        warnings += _replaced(name, env, variables)
     removed = (*tls_variables, *_misplaced(env, variables, len(endpoint.first)))
     return ClientEnv(True, tuple(variables), removed, tuple(warnings))
 

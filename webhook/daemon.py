@@ -102,23 +102,22 @@ def _sidecar(
     if existing is not None:
         asked = _resources_in_place(existing, asked, settings)
     dind = sidecar.container(pod, settings, config, resources=asked, mirrored=mirrored, proxy=proxy)
-    if existing is not None:
-        image = sidecar.image_in_place(existing, settings, config)
-        if isinstance(image, Finding):
-            return image
-        dind = _renewed({**existing, "image": image}, dind, pod)
-        told = tuple(_told_of_renewal(existing, dind, settings))
-    else:
+    if existing is None:
+        dind = sidecar.with_links(dind, _links(pod, clients, pods.mounts(dind)))
         told = tuple(filter(None, [resources.qos_changed(pod, asked)]))
+    else:
+        renewed = _renewed_dind(pod, existing, dind, clients, settings, config)
+        if isinstance(renewed, Finding):
+            return renewed
+        dind, told = renewed, tuple(_told_of_renewal(pod, existing, renewed, settings))
     seeds = _seeds(pod, settings.share, containers)
     if isinstance(seeds, Finding):
         return seeds
-    links = _links(pod, clients, dind)
     known = (*sidecar.volumes(settings), *share.volumes(settings.share))
     return Daemon(
         volumes=known,
         known_volumes=known,
-        init_containers=(sidecar.with_links(dind, links), *seeds),
+        init_containers=(dind, *seeds),
         renews=existing is not None,
         supplemental_group=_group(pod, settings, config, clients),
         warnings=(*warnings, *proxy_warnings, *told),
@@ -133,8 +132,10 @@ def _resources_in_place(
     return asked if not there or (settings.own_resources and asked is not None) else there
 
 
-def _told_of_renewal(existing: Container, dind: Container, settings: Settings) -> Iterator[Finding]:
-    lost = renewal.lost(existing, dind)
+def _told_of_renewal(
+    pod: Pod, existing: Container, dind: Container, settings: Settings
+) -> Iterator[Finding]:
+    lost = renewal.lost(existing, dind, bind_mounts.credentials(pod))
     if lost is not None:
         yield lost
     there, asked = dind.get("image") or "", settings.image
@@ -147,12 +148,29 @@ def _name_and_tag(image: str) -> str:
     return image.partition("@")[0].rpartition("/")[2]
 
 
+def _renewed_dind(
+    pod: Pod,
+    existing: Container,
+    made: Container,
+    clients: Sequence[Client],
+    settings: Settings,
+    config: Config,
+) -> Container | Finding:
+    """The dinp-dind that is there as dinp makes it, or why its image denies the Pod."""
+    image = sidecar.image_in_place(existing, settings, config)
+    if isinstance(image, Finding):
+        return image
+    there = existing if image == existing.get("image") else {**existing, "image": image}
+    mounts = renewal.mounts(there, made, bind_mounts.credentials(pod))
+    return _renewed(there, sidecar.with_links(made, _links(pod, clients, mounts)), pod)
+
+
 def _renewed(there: Container, made: Container, pod: Pod) -> Container:
     return renewal.renewed(there, made, bind_mounts.credentials(pod))
 
 
 def _mounted(containers: Iterable[Container]) -> set[str]:
-    """The volumes that they mount: of ours, one that an earlier version has made may lack some."""
+    """The volumes that they mount."""
     return {mount["name"] for container in containers for mount in pods.mounts(container)}
 
 
@@ -183,8 +201,10 @@ def _seed_source(pod: Pod, clients: Sequence[Container]) -> Container:
     return next((one for one in staying if one is default), (*staying, *clients)[0])
 
 
-def _links(pod: Pod, clients: Iterable[Client], dind: Container) -> list[str]:
+def _links(pod: Pod, clients: Iterable[Client], mounts: Iterable[VolumeMount]) -> list[str]:
     """Where dind.sh puts a link to the socket: each path of this pass and of earlier ones.
+
+    `mounts` are the daemon's.
 
     Not inside a mirrored mount: the link would lie in the user's volume, under the very
     path where the runtime mounts the client's socket.
@@ -198,7 +218,7 @@ def _links(pod: Pod, clients: Iterable[Client], dind: Container) -> list[str]:
     ]
     if not paths:
         return []
-    mirrored = (mount for mount in pods.mounts(dind) if not _is_at_its_own_path(mount))
+    mirrored = (mount for mount in mounts if not _is_at_its_own_path(mount))
     trees = Trees(pods.clean_path(mount["mountPath"]) for mount in mirrored)
     return [
         path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final
 
 from webhook import endpoint, names, pod_edits, sidecar
 from webhook import pod as pods
@@ -108,13 +108,14 @@ def _volume_names(question: Question) -> Finding | None:
         name = volume["name"]
         if not names.is_own_volume(name) or pod_edits.covers(volume, planned.get(name)):
             continue
-        if not (in_place and any(cast("Any", volume).get(source) for source in _RENEWABLE)):
+        sources = {source for source, value in volume.items() if value is not None}
+        if not (in_place and sources & _RENEWABLE):
             return _taken("volume", name, "$.spec.volumes")
     return None
 
 
 # Sources of sidecar mode's volumes.
-_RENEWABLE: Final = ("emptyDir", "persistentVolumeClaim", "ephemeral", "configMap")
+_RENEWABLE: Final = frozenset({"emptyDir", "persistentVolumeClaim", "ephemeral", "configMap"})
 
 
 def _mount_paths(question: Question) -> Finding | None:

@@ -79,7 +79,12 @@ def with_volumes(spec: PodSpec, added: Iterable[Volume]) -> PodSpec:
 
 
 def _renewed(there: Volume, wanted: Volume | None) -> Volume:
-    return there if wanted is None or covers(there, wanted) else wanted
+    if wanted is None or covers(there, wanted):
+        return there
+    known = Volume.__annotations__
+    return cast(
+        "Volume", {**{key: value for key, value in there.items() if key not in known}, **wanted}
+    )
 
 
 def covers(there: Any, wanted: Any) -> bool:

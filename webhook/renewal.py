@@ -8,15 +8,17 @@ container stays where it changes nothing of that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
-from webhook import bind_mounts, names, pod_edits, quantity, service_account
+from webhook import bind_mounts, names, pod_edits, quantity
 from webhook import pod as pods
 from webhook.pod import Container, EnvVar, Quantity, Resources, VolumeMount
 from webhook.reasons import Finding, Reason
 
-Row = Callable[[Any, Any], object]  # what is there, what dinp makes -> what it becomes; None: absent
+Row = Callable[
+    [Any, Any], object
+]  # what is there, what dinp makes -> what it becomes; None: absent
 
 # What the API server fills in where dinp says nothing (pkg/apis/core/v1/defaults.go, 1.34).
 _PROBE_DEFAULTS: Final = {"successThreshold": 1}
@@ -79,7 +81,7 @@ FIELDS: Final[Mapping[str, Row]] = {
     "ports": _gone,  # a hostPort would open the daemon's network to the node's
     "volumeDevices": _gone,  # a disk of the Pod's, raw, at any path
     **dict.fromkeys(("stdin", "stdinOnce", "tty"), _gone),
-    # With `_variables` and `_mounts`, below.
+    # With `_variables` and `mounts`, below.
     "env": _theirs,
     "envFrom": _gone,  # what it brings cannot be seen, so it may be a variable of dinp's
     "volumeMounts": _theirs,
@@ -120,8 +122,7 @@ def renewed(there: Container, made: Container, credentials: Collection[str] = ()
             found[field] = value
     result = cast("Container", found)
     result = _with(result, "env", pods.env(there), _variables(there, made))
-    mounts = _mounts(pods.mounts(there), pods.mounts(made), credentials)
-    result = _with(result, "volumeMounts", pods.mounts(there), mounts)
+    result = _with(result, "volumeMounts", pods.mounts(there), mounts(there, made, credentials))
     kept = {field for field, value in old.items() if value is not None}
     unchanged = kept == result.keys() and all(old[field] is result.get(field) for field in kept)
     return there if unchanged else result
@@ -133,31 +134,38 @@ def _with(container: Container, field: str, old: Sequence[Any], new: Sequence[An
 
 
 def _variables(there: Container, made: Container) -> Sequence[EnvVar]:
-    """dinp's, in their places, and others that are not reserved."""
+    """dinp's first, and others that are not reserved."""
     ours = {var["name"] for var in pods.env(made)}
-    kept = [var for var in pods.env(there) if var["name"] in ours or not _is_reserved(var["name"])]
-    return pods.env(pod_edits.with_env({"name": "", "env": kept}, pods.env(made)))
+    both = [var for var in pods.env(there) if var["name"] in ours or not _is_reserved(var["name"])]
+    others = [var for var in both if var["name"] not in ours]
+    in_place = pod_edits.with_env({"name": "", "env": both}, pods.env(made))
+    by_name = {var["name"]: var for var in pods.env(in_place)}
+    return [*(by_name[var["name"]] for var in pods.env(made)), *others]
 
 
 def _is_reserved(name: str) -> bool:
     return name.startswith(_RESERVED) and name not in _FREE
 
 
-def _mounts(
-    there: Iterable[VolumeMount], made: Iterable[VolumeMount], credentials: Collection[str]
+def mounts(
+    there: Container, made: Container, credentials: Collection[str] = ()
 ) -> Sequence[VolumeMount]:
-    """dinp's, in their places, and others that are neither at a system path nor of `credentials`."""
-    wanted = {pods.clean_path(mount["mountPath"]): mount for mount in made}
-    kept = []
-    for mount in there:
+    """dinp's first, and others that are neither at a system path nor of `credentials`.
+
+    In one order, whoever came first: the API server gives a container without a mount for the
+    ServiceAccount's token one, before dinp sees it.
+    """
+    wanted = {pods.clean_path(mount["mountPath"]): mount for mount in pods.mounts(made)}
+    others = []
+    for mount in pods.mounts(there):
         path = pods.clean_path(mount["mountPath"])
-        if (ours := wanted.pop(path, None)) is not None:
-            kept.append(_at_one_path(mount, ours, credentials))
+        if path in wanted:
+            wanted[path] = _at_one_path(mount, wanted[path], credentials)
         elif not (names.is_own_volume(mount["name"]) or mount["name"] in credentials) and (
             bind_mounts.may_be_at(path)
         ):
-            kept.append(mount)
-    return [*kept, *wanted.values()]
+            others.append(mount)
+    return [*wanted.values(), *others]
 
 
 def _at_one_path(
@@ -197,9 +205,13 @@ def _same_amounts(there: Mapping[str, Quantity], made: Mapping[str, Quantity]) -
     return there.keys() == made.keys() and all(same(there[name], made[name]) for name in made)
 
 
-def lost(there: Container, new: Container) -> Finding | None:
-    """What of `there` somebody else gave it, and `new` has not; None where that is nothing."""
-    what = [*_lost_fields(there, new), *_lost_variables(there, new), *_lost_mounts(there, new)]
+def lost(there: Container, new: Container, credentials: Collection[str] = ()) -> Finding | None:
+    """What of `there` somebody else gave it, and `new` has not; None where that is nothing.
+
+    Nothing is said of `credentials`: some webhooks give them to every container.
+    """
+    gone = _lost_mounts(there, new, credentials)
+    what = [*_lost_fields(there, new), *_lost_variables(there, new), *gone]
     if not what:
         return None
     return Reason.RENEWED.say(container=there["name"], what=", ".join(dict.fromkeys(what)))
@@ -216,10 +228,11 @@ def _lost_variables(there: Container, new: Container) -> Iterator[str]:
             yield f"variable {var['name']}"
 
 
-def _lost_mounts(there: Container, new: Container) -> Iterator[str]:
+def _lost_mounts(there: Container, new: Container, credentials: Collection[str]) -> Iterator[str]:
     left = {pods.clean_path(mount["mountPath"]): mount["name"] for mount in pods.mounts(new)}
     for mount in pods.mounts(there):
         path = pods.clean_path(mount["mountPath"])
-        known = names.is_own_volume(mount["name"]) or path == service_account.MOUNT["mountPath"]
-        if not known and left.get(path) != mount["name"]:
-            yield f"the mount of {mount['name']} at {path}"
+        name = mount["name"]
+        if names.is_own_volume(name) or name in credentials or left.get(path) == name:
+            continue
+        yield f"the mount of {name} at {path}"

@@ -67,8 +67,10 @@ def image_in_place(existing: Container, settings: Settings, config: Config) -> s
     there, sidecar = existing.get("image") or settings.image, config.sidecar
     allowed = (*sidecar.allowed_images, sidecar.image, sidecar.rootless_image)
     if not image.allowed(there, allowed):
-        blanks = {"container": existing["name"], "value": there}
-        return Reason.DIND_IMAGE_NOT_ALLOWED.say(**blanks, allowed=", ".join(allowed))
+        listed = ", ".join(sidecar.allowed_images) or "nothing"
+        return Reason.DIND_IMAGE_NOT_ALLOWED.say(
+            container=existing["name"], value=there, allowed=listed
+        )
     return there if _is_rootless(existing) == settings.rootless else settings.image
 
 
