@@ -98,10 +98,9 @@ _RESERVED: Final = (
     "DINP_",  # dind.sh
     "DOCKER",  # dockerd, its entrypoints, RootlessKit, and the CLI of the probe
     "LD_",  # the loader: LD_PRELOAD
-    "PATH",
-    "ENV",  # shells
-    "BASH_",
+    "BASH_",  # shells
 )
+_RESERVED_NAMES: Final = frozenset({"PATH", "ENV"})
 # But for these: the entrypoint's choice of iptables hands out nothing.
 _FREE: Final = frozenset({"DOCKER_IPTABLES_LEGACY"})
 # Variables that an earlier dinp may have set: nobody misses them.
@@ -144,7 +143,7 @@ def _variables(there: Container, made: Container) -> Sequence[EnvVar]:
 
 
 def _is_reserved(name: str) -> bool:
-    return name.startswith(_RESERVED) and name not in _FREE
+    return (name.startswith(_RESERVED) and name not in _FREE) or name in _RESERVED_NAMES
 
 
 def mounts(
@@ -218,7 +217,9 @@ def lost(there: Container, new: Container, credentials: Collection[str] = ()) ->
 
 
 def _lost_fields(there: Container, new: Container) -> Iterator[str]:
-    yield from (field for field, value in there.items() if value and field not in new)
+    for field in {**dict.fromkeys(FIELDS), **there}:  # the API server has an order of its own
+        if there.get(field) and field not in new:
+            yield field
 
 
 def _lost_variables(there: Container, new: Container) -> Iterator[str]:
