@@ -303,8 +303,13 @@ def test_a_borrowed_sidecar_is_made_anew(api: Api, create: Create) -> None:
     pod = small_pod("sidecar")
     hook = {"postStart": {"exec": {"command": ["sh", "-c", "evil"]}}}
     theirs = {
-        "name": "dinp-dind", "image": "docker:28-dind", "restartPolicy": "Always",
-        "command": ["sh", "-c", "evil"], "args": ["evil"], "lifecycle": hook, "tty": True,
+        "name": "dinp-dind",
+        "image": "docker:28-dind",
+        "restartPolicy": "Always",
+        "command": ["sh", "-c", "evil"],
+        "args": ["evil"],
+        "lifecycle": hook,
+        "tty": True,
         "securityContext": {"privileged": True, "procMount": "Default"},
         "volumeMounts": [{"name": "dinp-run", "mountPath": "/dinp"}],
     }
