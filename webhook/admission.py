@@ -2,7 +2,8 @@
 
 decode (checked; the Pod stays a dict) -> decide -> mutate -> diff -> answer.
 
-Only the slice of the Pod that pod.py describes is decoded. The patch comes out the same as for
+Only the slice of the Pod that pod.py describes is decoded, but for init containers of dinp's own,
+which are made anew (renewal.py): of these all. The patch comes out the same as for
 the whole Pod, because the edits move and copy nothing that the slice has not in full.
 """
 
