@@ -2,7 +2,8 @@
 
 decode (checked; the Pod stays a dict) -> decide -> mutate -> diff -> answer.
 
-Only the slice of the Pod that pod.py describes is decoded. The patch comes out the same as for
+Only the slice of the Pod that pod.py describes is decoded, but for init containers of dinp's own,
+which are made anew (renewal.py): of these all. The patch comes out the same as for
 the whole Pod, because the edits move and copy nothing that the slice has not in full.
 """
 
@@ -10,17 +11,17 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypedDict, TypeVar, cast
 
 import msgspec
 
-from webhook import __version__, memory, patch, plan, rules
+from webhook import __version__, memory, names, patch, plan, rules
 from webhook import pod as pods
 from webhook.config import Config
 from webhook.mutation import mutate
 from webhook.patch import Operation
 from webhook.plan import Action, Plan
-from webhook.pod import Pod
+from webhook.pod import Container, Pod
 from webhook.reasons import Finding, Reason
 from webhook.rules import Rule
 
@@ -68,6 +69,14 @@ class AdmissionReview(msgspec.Struct, Generic[Object], frozen=True, rename="came
     request: AdmissionRequest[Object]
 
 
+class _WholeSpec(TypedDict, total=False):
+    initContainers: list[dict[str, Any]] | None
+
+
+class _WholePod(TypedDict):
+    spec: _WholeSpec
+
+
 @dataclass(frozen=True, slots=True)
 class Injection:
     """What dinp does with one Pod, whoever asked: the API server or the command line."""
@@ -97,6 +106,7 @@ class Outcome:
 
 
 _decoder = msgspec.json.Decoder(AdmissionReview[Pod])
+_own_decoder = msgspec.json.Decoder(AdmissionReview[_WholePod])
 _whatever_decoder = msgspec.json.Decoder(AdmissionReview[dict[str, Any]])
 _encoder = msgspec.json.Encoder()
 
@@ -189,7 +199,20 @@ def _decode(body: bytes | bytearray) -> tuple[AdmissionRequest[Any], Pod, str | 
         raise ReviewError("expected a Pod, got null - at `$.request.object`")
     if pod.get("kind", "Pod") != "Pod" or pod.get("apiVersion", "v1") != "v1":
         raise ReviewError("expected a v1 Pod - at `$.request.object.kind`")
-    return request, pod, problem(pod)
+    said = problem(pod)
+    return request, (pod if said is not None else _with_whole_own(pod, body)), said
+
+
+def _with_whole_own(pod: Pod, body: bytes) -> Pod:
+    """The Pod with all fields of dinp's own containers: they are made anew, whatever they hold."""
+    there = pod["spec"].get("initContainers") or []
+    if not any(names.is_own_container(container["name"]) for container in there):
+        return pod
+    whole = _own_decoder.decode(body).request.object
+    read = (whole and whole["spec"].get("initContainers")) or []
+    both = zip(there, cast("list[Container]", read), strict=True)
+    mixed = [all_ if names.is_own_container(one["name"]) else one for one, all_ in both]
+    return {**pod, "spec": {**pod["spec"], "initContainers": mixed}}
 
 
 def _name(request: AdmissionRequest[Any], pod: Pod) -> str:

@@ -5,6 +5,7 @@
 | none, or empty | set (an empty one in place) |
 | the node's socket, at any path where it is or would be mounted | replaced in place |
 | the same as ours | kept |
+| that of the daemon before it was made anew | replaced in place |
 | anything else, or valueFrom | the user's wins: no Docker variable is touched |
 
 TLS is turned off by an empty DOCKER_TLS_VERIFY and by removing what else turns it on: any
@@ -45,10 +46,16 @@ class ClientEnv:
     warnings: tuple[Finding, ...] = ()
 
 
-def client_env(container: Container, endpoint: Endpoint, node_paths: Collection[str]) -> ClientEnv:
+def client_env(
+    container: Container,
+    endpoint: Endpoint,
+    node_paths: Collection[str],
+    former: Endpoint | None = None,
+) -> ClientEnv:
     """Decide the variables of `container`.
 
-    `node_paths` are where it mounts the node's socket, or a directory that would hold it.
+    `node_paths` are where it mounts the node's socket, or a directory that would hold it;
+    `former` is where the daemon was before it was made anew.
     """
     name = container["name"]
     env = {var["name"]: var for var in pods.env(container)}  # the last of a name counts
@@ -56,7 +63,8 @@ def client_env(container: Container, endpoint: Endpoint, node_paths: Collection[
     if container.get("envFrom"):
         warnings.append(Reason.ENV_FROM.say(container=name))
     there = env.get("DOCKER_HOST")
-    if there is not None and not _is_replaceable(there, endpoint, node_paths):
+    known = {"", *(at.docker_host for at in (endpoint, former) if at is not None)}
+    if there is not None and not _is_replaceable(there, known, node_paths):
         value = "valueFrom" if there.get("valueFrom") else there.get("value")
         warnings.append(Reason.USERS_DOCKER_HOST.say(container=name, value=value))
         return ClientEnv(uses_daemon=False, warnings=tuple(warnings))
@@ -65,18 +73,20 @@ def client_env(container: Container, endpoint: Endpoint, node_paths: Collection[
         variables += _no_proxy(env, endpoint.proxy_host)
         warnings += _unreachable_no_proxy(name, env, endpoint.proxy_host)
     tls_variables = [] if endpoint.tls else _tls_variables(env)
-    warnings += [Reason.VARIABLE_REMOVED.say(container=name, name=gone) for gone in tls_variables]
-    warnings += _replaced(name, env, variables)
+    if there is None or former is None or there.get("value") != former.docker_host:
+        for gone in tls_variables:
+            warnings.append(Reason.VARIABLE_REMOVED.say(container=name, name=gone))
+        warnings += _replaced(name, env, variables)
     removed = (*tls_variables, *_misplaced(env, variables, len(endpoint.first)))
     return ClientEnv(True, tuple(variables), removed, tuple(warnings))
 
 
-def _is_replaceable(var: EnvVar, endpoint: Endpoint, node_paths: Collection[str]) -> bool:
+def _is_replaceable(var: EnvVar, known: Collection[str], node_paths: Collection[str]) -> bool:
     value = var.get("value") or ""
     # No socket has so long a path: sun_path ends at 108.
     if var.get("valueFrom") or len(value) > bounds.PATH:
         return False
-    if value in {"", endpoint.docker_host}:
+    if value in known:
         return True
     scheme, _, path = value.partition("://")
     if scheme != "unix":

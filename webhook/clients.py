@@ -13,6 +13,7 @@ from webhook import client_env, docker_socket, endpoint, names, share
 from webhook import pod as pods
 from webhook.config import Config
 from webhook.docker_socket import Kind, NodeMount
+from webhook.endpoint import Endpoint
 from webhook.pod import Container, EnvVar, VolumeMount
 from webhook.reasons import Finding, Reason
 from webhook.rules import Mode
@@ -92,14 +93,15 @@ def _client(
     socket_paths = [node_mount.mount["mountPath"] for node_mount in sockets]
     has_socket = bool(sockets) or _has_our_socket(container)
     where = endpoint.endpoint(mode, settings, config, socket=has_socket)
-    env = client_env.client_env(container, where, _node_paths(found))
+    former = _former(settings)
+    env = client_env.client_env(container, where, _node_paths(found), former)
     mounts = (*share.mounts(settings.share), *(where.mounts if env.uses_daemon else ()))
     return Client(
         name=container["name"],
         variables=env.variables,
         removed=env.removed,
         mounts=mounts,
-        replacements=tuple(_replacements(found, mode)),
+        replacements=(*_replacements(found, mode), *_left_over(container, mounts, settings)),
         socket_paths=tuple(socket_paths),
         uses_socket=mode is not Mode.SERVICE
         and (has_socket or (env.uses_daemon and where.docker_host == endpoint.UNIX_HOST)),
@@ -123,6 +125,27 @@ def _has_our_socket(container: Container) -> bool:
         or (mount["name"] == names.RUN and mount.get("subPath") == "docker.sock")
         for mount in pods.mounts(container)
     )
+
+
+def _former(settings: Settings) -> Endpoint | None:
+    """Where the client found the dinp-dind that is there, if that is elsewhere now."""
+    changed = settings.former not in {None, settings.transport}
+    return endpoint.SIDECAR[settings.former] if settings.former and changed else None
+
+
+def _left_over(
+    container: Container, wanted: Iterable[VolumeMount], settings: Settings
+) -> Iterator[Replacement]:
+    """Mounts that dinp made for a dinp-dind that was asked for otherwise."""
+    if settings.former is None:
+        return
+    former = _former(settings)
+    made = {(mount["name"], mount["mountPath"]) for mount in (former.mounts if former else ())}
+    kept = {(mount["name"], mount["mountPath"]) for mount in wanted}
+    for mount in pods.mounts(container):
+        at = mount["name"], pods.clean_path(mount["mountPath"])
+        if at not in kept and (at in made or mount["name"].startswith(names.SHARE_PREFIX)):
+            yield Replacement(mount, None)
 
 
 def _replacements(found: Iterable[NodeMount], mode: Mode) -> Iterator[Replacement]:

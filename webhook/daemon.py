@@ -11,8 +11,10 @@ import msgspec
 from webhook import (
     bind_mounts,
     docker_socket,
+    endpoint,
     names,
     obstacles,
+    renewal,
     resources,
     share,
     shared_daemon,
@@ -23,7 +25,7 @@ from webhook.client_env import NO_PROXY_VARIABLES
 from webhook.clients import Client
 from webhook.config import Config, FromSecret
 from webhook.docker_socket import NodeMount
-from webhook.pod import Container, EnvVar, Pod, Trees, Volume, VolumeMount
+from webhook.pod import Container, EnvVar, Pod, Resources, Trees, Volume, VolumeMount
 from webhook.reasons import Finding, Reason
 from webhook.rules import Mode
 from webhook.settings import Settings, Share
@@ -41,6 +43,7 @@ class Daemon:
     volumes: tuple[Volume, ...] = ()
     known_volumes: tuple[Volume, ...] = ()  # what an earlier pass may have added, too
     init_containers: tuple[Container, ...] = ()  # in the order in which they start
+    renews: bool = False  # an earlier dinp-dind: what is dinp's beside it and not here is left over
     supplemental_group: int | None = None
     warnings: tuple[Finding, ...] = ()
 
@@ -96,42 +99,91 @@ def _sidecar(
     containers = [by_name[client.name] for client in clients]
     mirrored, warnings = bind_mounts.mirror(pod, containers, node_mounts, config)
     mirrored = (*mirrored, *share.mounts(settings.share))
+    proxy, proxy_warnings = _proxy(pod, config)
     existing = obstacles.existing_dind(pod)
     if existing is not None:
-        dind = sidecar.merged(existing, mirrored)
+        asked = _resources_in_place(existing, asked, settings)
+    dind = sidecar.container(pod, settings, config, resources=asked, mirrored=mirrored, proxy=proxy)
+    if existing is None:
+        dind = sidecar.with_links(dind, _links(pod, clients, pods.mounts(dind)))
+        told = tuple(filter(None, [resources.qos_changed(pod, asked)]))
     else:
-        proxy, proxy_warnings = _proxy(pod, config)
-        dind = sidecar.container(
-            pod, settings, config, resources=asked, mirrored=mirrored, proxy=proxy
-        )
-        changed = resources.qos_changed(pod, asked)
-        warnings = (*warnings, *proxy_warnings, *((changed,) if changed else ()))
+        renewed = _renewed_dind(pod, existing, dind, clients, settings, config)
+        if isinstance(renewed, Finding):
+            return renewed
+        dind, told = renewed, tuple(_told_of_renewal(pod, existing, renewed, settings))
     seeds = _seeds(pod, settings.share, containers)
     if isinstance(seeds, Finding):
         return seeds
-    init_containers = (sidecar.with_links(dind, _links(containers, clients, mirrored)), *seeds)
     known = (*sidecar.volumes(settings), *share.volumes(settings.share))
-    used = _mounted(init_containers)
     return Daemon(
-        volumes=tuple(volume for volume in known if volume["name"] in used),
+        volumes=known,
         known_volumes=known,
-        init_containers=init_containers,
+        init_containers=(dind, *seeds),
+        renews=existing is not None,
         supplemental_group=_group(pod, settings, config, clients),
-        warnings=warnings,
+        warnings=(*warnings, *proxy_warnings, *told),
     )
 
 
+def _resources_in_place(
+    existing: Container, asked: Resources | None, settings: Settings
+) -> Resources | None:
+    """What the Pod's annotations ask, else what is there: LimitRanger, VPA or a policy set it."""
+    there = existing.get("resources")
+    return asked if not there or (settings.own_resources and asked is not None) else there
+
+
+def _told_of_renewal(
+    pod: Pod, existing: Container, dind: Container, settings: Settings
+) -> Iterator[Finding]:
+    lost = renewal.lost(existing, dind, bind_mounts.credentials(pod))
+    if lost is not None:
+        yield lost
+    there, asked = dind.get("image") or "", settings.image
+    # In another registry, or with its digest, it is the one that was asked for.
+    if settings.own_image and _name_and_tag(there) != _name_and_tag(asked):
+        yield Reason.IMAGE_IN_PLACE.say(container=dind["name"], there=there, asked=asked)
+
+
+def _name_and_tag(image: str) -> str:
+    return image.partition("@")[0].rpartition("/")[2]
+
+
+def _renewed_dind(
+    pod: Pod,
+    existing: Container,
+    made: Container,
+    clients: Sequence[Client],
+    settings: Settings,
+    config: Config,
+) -> Container | Finding:
+    """The dinp-dind that is there as dinp makes it, or why its image denies the Pod."""
+    image = sidecar.image_in_place(existing, settings, config)
+    if isinstance(image, Finding):
+        return image
+    there = existing if image == existing.get("image") else {**existing, "image": image}
+    mounts = renewal.mounts(there, made, bind_mounts.credentials(pod))
+    return _renewed(there, sidecar.with_links(made, _links(pod, clients, mounts)), pod)
+
+
+def _renewed(there: Container, made: Container, pod: Pod) -> Container:
+    return renewal.renewed(there, made, bind_mounts.credentials(pod))
+
+
 def _mounted(containers: Iterable[Container]) -> set[str]:
-    """The volumes that they mount: of ours, one that an earlier version has made may lack some."""
+    """The volumes that they mount."""
     return {mount["name"] for container in containers for mount in pods.mounts(container)}
 
 
 def _kept(pod: Pod, wanted: Iterable[Container]) -> Iterator[Container]:
-    """The init containers of an earlier pass, which another webhook may have changed, or `wanted`."""
+    """`wanted`, or the init containers of an earlier pass made anew."""
     there: dict[str, Container] = {}
     for container in pod["spec"].get("initContainers") or ():
         there.setdefault(container["name"], container)
-    return (there.get(one["name"], one) for one in wanted)
+    for one in wanted:
+        earlier = there.get(one["name"])
+        yield one if earlier is None else _renewed(earlier, one, pod)
 
 
 def _seeds(
@@ -151,25 +203,37 @@ def _seed_source(pod: Pod, clients: Sequence[Container]) -> Container:
     return next((one for one in staying if one is default), (*staying, *clients)[0])
 
 
-def _links(
-    containers: Iterable[Container], clients: Iterable[Client], mirrored: Sequence[VolumeMount]
-) -> list[str]:
-    """Where dind.sh puts a link to the socket.
+def _links(pod: Pod, clients: Iterable[Client], mounts: Iterable[VolumeMount]) -> list[str]:
+    """Where dind.sh puts a link to the socket: each path of this pass and of earlier ones.
+
+    `mounts` are the daemon's.
 
     Not inside a mirrored mount: the link would lie in the user's volume, under the very
     path where the runtime mounts the client's socket.
     """
-    paths = [pods.clean_path(path) for client in clients for path in client.socket_paths]
-    paths += [path for container in containers for path in docker_socket.migrated_paths(container)]
+    migrating = {client.name: set(client.socket_paths) for client in clients}
+    paths = [
+        path
+        for container in pods.containers(pod)
+        if not names.is_own_container(container["name"])
+        for path in docker_socket.migrated_paths(container, migrating.get(container["name"], ()))
+    ]
     if not paths:
         return []
-    trees = Trees(mount["mountPath"] for mount in mirrored)
+    mirrored = (mount for mount in mounts if not _is_at_its_own_path(mount))
+    trees = Trees(pods.clean_path(mount["mountPath"]) for mount in mirrored)
     return [
         path
         for path in dict.fromkeys(paths)
         # A line break would be two links: dind.sh reads one a line.
         if path not in docker_socket.DEFAULT_PATHS and "\n" not in path and not trees.hold(path)
     ]
+
+
+def _is_at_its_own_path(mount: VolumeMount) -> bool:
+    """Whether it is dinp's, and no client has it at the same path."""
+    name = mount["name"]
+    return names.is_own_volume(name) and not name.startswith(names.SHARE_PREFIX)
 
 
 def _group(pod: Pod, settings: Settings, config: Config, clients: Iterable[Client]) -> int | None:
@@ -200,8 +264,8 @@ def _proxy(pod: Pod, config: Config) -> tuple[tuple[EnvVar, ...], tuple[Finding,
             continue
         if "$(" in (variable.get("value") or ""):
             warnings.append(Reason.PROXY_REFERENCE.say(name=name, container=container["name"]))
-        else:
-            copied.append(_copy(variable))
+        elif (copy := _copied(variable)) is not None:
+            copied.append(copy)
     return tuple(copied), tuple(warnings)
 
 
@@ -211,10 +275,16 @@ def _proxy_variable(name: str, value: str | FromSecret) -> EnvVar:
     return {"name": name, "valueFrom": msgspec.to_builtins(value)}
 
 
-def _copy(variable: EnvVar) -> EnvVar:
-    copied: EnvVar = {"name": variable["name"]}
+def _copied(variable: EnvVar) -> EnvVar | None:
+    """Without the host that an earlier pass has added for the client; None where no more is left.
+
+    Nothing is lost where the user wrote it: Go asks no proxy for localhost.
+    """
+    name, value = variable["name"], variable.get("value") or ""
     if value_from := variable.get("valueFrom"):
-        copied["valueFrom"] = value_from
-    else:
-        copied["value"] = variable.get("value") or ""
-    return copied
+        return {"name": name, "valueFrom": value_from}
+    if name in NO_PROXY_VARIABLES:
+        if value == endpoint.LOCALHOST:
+            return None
+        value = value.removesuffix(f",{endpoint.LOCALHOST}")
+    return {"name": name, "value": value}

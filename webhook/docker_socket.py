@@ -13,7 +13,7 @@ Judged per volumeMount, by the path on the node that the container really sees:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -146,8 +146,12 @@ def _instead_of(mount: VolumeMount, volume: str, sub_path: str | None) -> Volume
     return new
 
 
-def migrated_paths(container: Container) -> Iterator[str]:
-    """Where `container` has the sidecar's socket instead of the node's."""
+def migrated_paths(container: Container, migrating: Collection[str] = ()) -> Iterator[str]:
+    """Where `container` has the sidecar's socket instead of the node's, or is about to.
+
+    `migrating` are the mountPaths of sockets that this pass migrates.
+    """
     for mount in pods.mounts(container):
-        if mount["name"] == names.RUN and mount.get("subPath") == "docker.sock":
+        migrated = mount["name"] == names.RUN and mount.get("subPath") == "docker.sock"
+        if migrated or mount["mountPath"] in migrating:
             yield pods.clean_path(mount["mountPath"])

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from webhook import names
-from webhook.config import Config
+from webhook.config import Config, Transport
 from webhook.pod import EnvVar, VolumeMount
 from webhook.rules import Mode
 from webhook.settings import Settings
@@ -60,17 +60,16 @@ class Endpoint:
 def endpoint(mode: Mode, settings: Settings, config: Config, *, socket: bool) -> Endpoint:
     """The endpoint of a client; `socket`: it mounted the node's Docker socket."""
     if mode is Mode.SIDECAR:
-        return _SIDECAR[settings.transport]
+        return SIDECAR[settings.transport]
     if mode is Mode.SERVICE:
         return _service(config)
     return _daemonset(config, socket=socket)
 
 
-_SIDECAR: Final = {
-    "tcp": Endpoint("tcp://localhost:2375", proxy_host="localhost"),
-    "tls": Endpoint(
-        "tcp://localhost:2376", tls=True, proxy_host="localhost", mounts=(_CERTS_MOUNT,)
-    ),
+LOCALHOST: Final = "localhost"
+SIDECAR: Final[dict[Transport, Endpoint]] = {
+    "tcp": Endpoint("tcp://localhost:2375", proxy_host=LOCALHOST),
+    "tls": Endpoint("tcp://localhost:2376", tls=True, proxy_host=LOCALHOST, mounts=(_CERTS_MOUNT,)),
     "unix": Endpoint(UNIX_HOST, mounts=(_RUN_MOUNT,), ports_host="localhost"),
 }
 

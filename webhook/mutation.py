@@ -51,12 +51,24 @@ def _spec(spec: PodSpec, clients: Iterable[Client], daemon: Daemon, config: Conf
     new = pod_edits.map_containers(spec, edit)
     new = pod_edits.without_unused_volumes(new, replaced)
     new = pod_edits.with_volumes(new, daemon.volumes)
-    new = pod_edits.with_init_containers(new, daemon.init_containers)
+    new = pod_edits.with_init_containers(new, daemon.init_containers, _left_over(spec, daemon))
+    if daemon.renews:
+        ours = {volume["name"] for volume in new.get("volumes") or ()}
+        new = pod_edits.without_unused_volumes(new, filter(names.is_own_volume, ours))
     if daemon.supplemental_group is not None:
         new = pod_edits.with_supplemental_group(new, daemon.supplemental_group)
     if config.sidecar.image_pull_secret and daemon.init_containers:
         new = pod_edits.with_image_pull_secret(new, config.sidecar.image_pull_secret)
     return new
+
+
+def _left_over(spec: PodSpec, daemon: Daemon) -> set[str]:
+    """dinp's init containers that belong to a dinp-dind that was asked for otherwise."""
+    if not daemon.renews:
+        return set()
+    there = {container["name"] for container in spec.get("initContainers") or ()}
+    wanted = {container["name"] for container in daemon.init_containers}
+    return set(filter(names.is_own_container, there - wanted))
 
 
 def _edited(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from webhook import endpoint, names, sidecar
+from webhook import endpoint, names, pod_edits, sidecar
 from webhook import pod as pods
 from webhook.config import Config
 from webhook.pod import Container, Pod, Volume
@@ -98,18 +98,31 @@ def _is_dind_or_other(container: Container) -> bool:
 
 
 def _volume_names(question: Question) -> Finding | None:
-    """A volume of ours that is there already (a second pass) is one that we would add again."""
+    """A volume of ours that is there already (a second pass) is one that we would add again.
+
+    Beside a dinp-dind that is there it may be one that we made for other annotations.
+    """
     planned = {volume["name"]: volume for volume in question.volumes}
     in_place = existing_dind(question.pod) is not None
     for volume in pods.volumes(question.pod):
         name = volume["name"]
-        if names.is_own_volume(name) and not in_place and not _covers(volume, planned.get(name)):
+        if not names.is_own_volume(name) or pod_edits.covers(volume, planned.get(name)):
+            continue
+        sources = {source for source, value in volume.items() if value is not None}
+        if not (in_place and sources & _RENEWABLE):
             return _taken("volume", name, "$.spec.volumes")
     return None
 
 
+# Sources of sidecar mode's volumes.
+_RENEWABLE: Final = frozenset({"emptyDir", "persistentVolumeClaim", "ephemeral", "configMap"})
+
+
 def _mount_paths(question: Question) -> Finding | None:
+    in_place = existing_dind(question.pod)
     for container in pods.containers(question.pod):
+        if container is in_place:  # made anew, without it
+            continue
         for mount in pods.mounts(container):
             # Cleaning takes nothing out of a name: most paths need none.
             if names.DIRECTORY not in mount["mountPath"] or names.is_own_volume(mount["name"]):
@@ -129,8 +142,9 @@ def _share_paths(question: Question) -> Finding | None:
     shared = {share.path for share in question.settings.share}
     if not shared:
         return None
+    in_place = existing_dind(question.pod)
     for container in pods.containers(question.pod):
-        for mount in pods.mounts(container):
+        for mount in () if container is in_place else pods.mounts(container):
             path = pods.clean_path(mount["mountPath"])
             if path in shared and not names.is_own_volume(mount["name"]):
                 return Reason.SHARE_TAKEN.say(path=path, container=container["name"])
@@ -147,13 +161,6 @@ def existing_dind(pod: Pod) -> Container | None:
 
 def _taken(what: str, name: str, where: str) -> Finding:
     return Reason.NAME_TAKEN.say(what=what, name=name, where=where)
-
-
-def _covers(there: Any, wanted: Any) -> bool:
-    """Whether `there` is `wanted`, maybe with the API server's defaults added."""
-    if isinstance(there, dict) and isinstance(wanted, dict):
-        return all(_covers(there.get(key), value) for key, value in wanted.items())
-    return bool(there == wanted)
 
 
 _CHECKS: Final[dict[Mode, tuple[Check, ...]]] = {

@@ -33,7 +33,7 @@ from webhook.docker_socket import Kind, NodeMount
 from webhook.pod import Container, Pod
 from webhook.reasons import Finding, Reason
 from webhook.request import Request
-from webhook.rules import Mode, Rule
+from webhook.rules import Mode, Rule, Source
 from webhook.settings import Settings
 from webhook.triage import Judgement, Verdict
 
@@ -57,6 +57,7 @@ _DENIED: Final = frozenset(
         Reason.UNKNOWN_CONTAINER,
         Reason.IMAGE_NOT_ALLOWED,
         Reason.DAEMON_CONFIG_NOT_ALLOWED,
+        Reason.DIND_IMAGE_NOT_ALLOWED,
         Reason.FLAG_NOT_ALLOWED,
         Reason.REQUEST_OVER_LIMIT,
         Reason.NO_ELIGIBLE_CONTAINER,
@@ -70,7 +71,6 @@ _WARNED: Final = frozenset(
 
 # Of a node agent's signals, the first ones; a warning is short.
 _SIGNALS_TOLD: Final = 4
-_RESOURCE_ANNOTATIONS: Final = frozenset({"dinp.io/requests", "dinp.io/limits"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,27 @@ class Plan:
 
 def decide(pod: Pod, rule: Rule, config: Config) -> Plan:
     """Decide on a Pod that is well formed (`pod.problem` is None)."""
+    decided = _decide(pod, rule, config)
+    if decided.action is Action.LEAVE and _is_asked(decided.finding, rule) and _has_dind(pod):
+        # Where somebody asks, a container of that name is dinp's or does not run: policies may
+        # admit it by its name.
+        why = Reason.BORROWED_NAME.say(container=names.DIND, why=decided.finding.text)
+        return Plan(Action.DENY, why, decided.mode)
+    return decided
+
+
+def _is_asked(finding: Finding, rule: Rule) -> bool:
+    """Whether the Pod or its namespace wants a daemon, be it that there is a reason against it."""
+    if finding.reason is Reason.NOT_REQUESTED:  # or by every Pod, and this one has no client
+        return rule.source is Source.INJECT
+    return finding.reason not in {Reason.OPTED_OUT, Reason.MIRROR_POD}
+
+
+def _has_dind(pod: Pod) -> bool:
+    return any(container["name"] == names.DIND for container in pods.containers(pod))
+
+
+def _decide(pod: Pod, rule: Rule, config: Config) -> Plan:
     asked = request.requested(pod, rule, config)
     if isinstance(asked, Finding):
         return _without_injection(asked)
@@ -116,11 +137,11 @@ def _without_injection(finding: Finding, mode: Mode | None = None) -> Plan:
 
 
 def _in_place(pod: Pod, settings: Settings) -> Settings:
-    """The settings of the dinp-dind that is there, which stays as it is."""
+    """With what has to be known of the dinp-dind that is there, which is made anew."""
     existing = obstacles.existing_dind(pod)
     if existing is None:
         return settings
-    return dataclasses.replace(settings, transport=sidecar.transport_of(existing))
+    return dataclasses.replace(settings, former=sidecar.transport_of(existing))
 
 
 class _Seen(NamedTuple):
@@ -270,11 +291,7 @@ def _general_warnings(
 
 
 def _sidecar_warnings(pod: Pod, settings: Settings) -> Iterator[Finding]:
-    asked = pods.annotations_of(pod)
-    transport = asked.get("dinp.io/transport", settings.transport)
-    if transport != settings.transport:
-        yield Reason.TRANSPORT_IN_PLACE.say(there=settings.transport, asked=transport)
-    if pod["spec"].get("resources") and not asked.keys().isdisjoint(_RESOURCE_ANNOTATIONS):
+    if pod["spec"].get("resources") and settings.own_resources:
         yield Reason.POD_LEVEL_RESOURCES.say()
     if settings.storage.kind == "pvc":
         yield Reason.PVC_SHARED.say(claim=settings.storage.name)

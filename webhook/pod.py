@@ -33,6 +33,11 @@ class VolumeMount(TypedDict, total=False):
     subPath: str | None
     subPathExpr: str | None
     readOnly: bool | None
+    recursiveReadOnly: str | None
+
+
+class ProjectedVolumeSource(TypedDict, total=False):
+    sources: list[dict[str, Any]] | None
 
 
 class HostPath(TypedDict, total=False):
@@ -48,6 +53,7 @@ class Volume(TypedDict, total=False):
     ephemeral: dict[str, Any] | None
     secret: dict[str, Any] | None
     configMap: dict[str, Any] | None
+    projected: ProjectedVolumeSource | None
 
 
 class Resources(TypedDict, total=False):

@@ -7,9 +7,10 @@ part, or the very same object when nothing changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from webhook import pod as pods
+from webhook import quantity
 from webhook.pod import Container, EnvVar, Metadata, Pod, PodSpec, Volume, VolumeMount
 
 
@@ -69,11 +70,35 @@ def with_mounts(container: Container, added: Iterable[VolumeMount]) -> Container
 
 
 def with_volumes(spec: PodSpec, added: Iterable[Volume]) -> PodSpec:
-    """Add the volumes whose name the Pod does not have yet."""
+    """Add the volumes; one of the same name that is another is replaced where it stands."""
     old = spec.get("volumes") or []
-    taken = {volume["name"] for volume in old}
-    new = [volume for volume in added if volume["name"] not in taken]
-    return {**spec, "volumes": [*old, *new]} if new else spec
+    wanted = {volume["name"]: volume for volume in added}
+    kept = [_renewed(volume, wanted.pop(volume["name"], None)) for volume in old]
+    new = [*kept, *wanted.values()]
+    return spec if _same(old, new) else {**spec, "volumes": new}
+
+
+def _renewed(there: Volume, wanted: Volume | None) -> Volume:
+    if wanted is None or covers(there, wanted):
+        return there
+    known = Volume.__annotations__
+    return cast(
+        "Volume", {**{key: value for key, value in there.items() if key not in known}, **wanted}
+    )
+
+
+def covers(there: Any, wanted: Any) -> bool:
+    """Whether `there` is `wanted`, maybe with the API server's defaults added, in its spelling."""
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        return all(
+            covers(there.get(key), value)
+            or (key in _QUANTITIES and quantity.same(there.get(key), value))
+            for key, value in wanted.items()
+        )
+    return bool(there == wanted)
+
+
+_QUANTITIES: Final = frozenset({"sizeLimit", "storage"})
 
 
 def without_unused_volumes(spec: PodSpec, names: Iterable[str]) -> PodSpec:
@@ -86,13 +111,15 @@ def without_unused_volumes(spec: PodSpec, names: Iterable[str]) -> PodSpec:
     return spec if len(new) == len(old) else {**spec, "volumes": new}
 
 
-def with_init_containers(spec: PodSpec, added: Iterable[Container]) -> PodSpec:
-    """Put `added` first; one of the same name is replaced where it stands."""
+def with_init_containers(
+    spec: PodSpec, added: Iterable[Container], gone: Collection[str] = ()
+) -> PodSpec:
+    """Put `added` first; one of the same name is replaced where it stands, `gone` are removed."""
     old = spec.get("initContainers") or []
     wanted = {container["name"]: container for container in added}
     there = {container["name"] for container in old}
     first = [container for name, container in wanted.items() if name not in there]
-    kept = [wanted.get(container["name"], container) for container in old]
+    kept = [wanted.get(one["name"], one) for one in old if one["name"] not in gone]
     return spec if _same(old, [*first, *kept]) else {**spec, "initContainers": [*first, *kept]}
 
 

@@ -43,6 +43,14 @@ def parse(text: str | float) -> Decimal:
     return Decimal(number + suffix)
 
 
+def same(one: object, other: object) -> bool:
+    """Whether both are the same number, in whatever spelling, or the same text."""
+    try:
+        return one == other or parse(str(one)) == parse(str(other))
+    except ValueError:
+        return False
+
+
 def parse_or_zero(text: str | float) -> Decimal:
     """Parse leniently what the API server has yet to check: no quantity is 0."""
     try:

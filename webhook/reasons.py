@@ -83,6 +83,14 @@ class Reason(Enum):
         "daemon_config_not_allowed",
         "annotation dinp.io/daemon-config: {value!r} is not allowed, as sidecar.daemonConfigKeys of the config file lists no key of daemon.json; remove the annotation, or ask a cluster admin",
     )
+    DIND_IMAGE_NOT_ALLOWED = (
+        "dind_image_not_allowed",
+        "init container {container} has image {value!r} already, which is neither dinp's own nor in allowedImages of the config file ({allowed}); where another webhook rewrites registries, allowedImages has to list what it makes of them",
+    )
+    BORROWED_NAME = (
+        "borrowed_name",
+        "the Pod brings a container {container}, which dinp alone may make, and gets no daemon of dinp's: {why}; take that container out of the Pod",
+    )
     FLAG_NOT_ALLOWED = (
         "flag_not_allowed",
         "annotation dinp.io/dockerd-args: {value!r} is not allowed; allowed are {allowed}",
@@ -189,13 +197,21 @@ class Reason(Enum):
         "daemon_config_mount",
         "container {container}: the mount at {path} is not shared with the daemon, which it would configure: sidecar.daemonConfigKeys of the config file lists no key of daemon.json",
     )
+    CREDENTIALS = (
+        "credentials",
+        "container {container}: the volume at {path} has a token of the Pod's ServiceAccount and is not shared with the daemon, so docker run -v {path} will not see it",
+    )
     MOUNT_CONFLICT = (
         "mount_conflict",
         "containers {kept} and {container} mount different volumes at {path}; the daemon sees the one of {kept}",
     )
-    TRANSPORT_IN_PLACE = (
-        "transport_in_place",
-        "the Pod has a dinp-dind with transport {there} already: kept, not changed to {asked}; create the Pod from its original manifest to change it",
+    IMAGE_IN_PLACE = (
+        "image_in_place",
+        "the Pod has a {container} with image {there} already: kept, not changed to {asked}; create the Pod from its original manifest to change it",
+    )
+    RENEWED = (
+        "renewed",
+        "container {container} is made anew, without what it had besides: {what}",
     )
     POD_LEVEL_RESOURCES = (
         "pod_level_resources",

@@ -44,6 +44,11 @@ class Settings:
     share: tuple[Share, ...] = ()
     dockerd_args: tuple[str, ...] = ()
     own_requests: bool = False  # requests come from the annotation
+    own_resources: bool = False  # requests or limits do
+    own_image: bool = False  # the image does
+    former: Transport | None = (
+        None  # of a dinp-dind that is there already, whose clients may use it
+    )
 
 
 def over_defaults(asked: dict[str, object], config: Config) -> Settings:
@@ -62,6 +67,8 @@ def over_defaults(asked: dict[str, object], config: Config) -> Settings:
         insecure_registries=sidecar.insecure_registries,
         daemon_config=optional,
         own_requests="requests" in asked,
+        own_resources=not asked.keys().isdisjoint({"requests", "limits"}),
+        own_image="image" in asked,
     )
     if not asked:
         return defaults

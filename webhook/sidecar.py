@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from typing import Any, Final
 
-from webhook import names, pod_edits, service_account, storage
+from webhook import image, names, pod_edits, service_account, storage
 from webhook import pod as pods
 from webhook.config import Config, Transport
 from webhook.pod import Container, EnvVar, Pod, Resources, Volume, VolumeMount
+from webhook.reasons import Finding, Reason
 from webhook.settings import Settings
 
 SCRIPT: Final = resources.files("webhook").joinpath("dind.sh").read_text(encoding="utf-8")
@@ -40,7 +41,7 @@ def container(
     mirrored: Iterable[VolumeMount],
     proxy: Iterable[EnvVar],
 ) -> Container:
-    """The dinp-dind container for a Pod that has none yet."""
+    """The dinp-dind container."""
     fresh: Container = {
         "name": names.DIND,
         "image": settings.image,
@@ -57,31 +58,40 @@ def container(
     return {**fresh, "startupProbe": _startup_probe(config)}  # type: ignore[typeddict-unknown-key]  # not read, so not in the slice
 
 
-def merged(existing: Container, mirrored: Iterable[VolumeMount]) -> Container:
-    """The dinp-dind that is there, on reinvocation: kept, repaired, with further mounts.
+def image_in_place(existing: Container, settings: Settings, config: Config) -> str | Finding:
+    """The image of a dinp-dind that is there already, or why the Pod is denied.
 
-    A client library older than native sidecars drops `restartPolicy`, which would make the
-    daemon an init container that never ends.
+    Another webhook may have rewritten the registry, or said the digest: an allowed image stays.
+    But for one of the other kind, by Docker's own names: it would not start.
     """
-    repaired = existing
-    if existing.get("restartPolicy") != "Always":
-        repaired = {**existing, "restartPolicy": "Always"}
-    return pod_edits.with_mounts(repaired, mirrored)
+    there, sidecar = existing.get("image") or settings.image, config.sidecar
+    allowed = (*sidecar.allowed_images, sidecar.image, sidecar.rootless_image)
+    if not image.allowed(there, allowed):
+        listed = ", ".join(sidecar.allowed_images) or "nothing"
+        return Reason.DIND_IMAGE_NOT_ALLOWED.say(
+            container=existing["name"], value=there, allowed=listed
+        )
+    return there if _is_rootless(existing) == settings.rootless else settings.image
+
+
+def _is_rootless(existing: Container) -> bool:
+    paths = {mount["mountPath"] for mount in pods.mounts(existing)}
+    return _ROOTLESS_DATA_DIRECTORY in paths or "rootless" in (existing.get("image") or "")
 
 
 def with_links(dind: Container, paths: Sequence[str]) -> Container:
     """Have dind.sh link the migrated socket paths, for `docker run -v <path>:…`."""
-    there = (pods.env_var(dind, SOCKET_LINKS) or {"name": SOCKET_LINKS}).get("value") or ""
-    known = there.split("\n") if there else []
-    links = dict.fromkeys([*known, *(pods.literal(path) for path in paths)])
-    if not links or len(links) == len(known):
+    if not paths:
         return dind
-    variable: EnvVar = {"name": SOCKET_LINKS, "value": "\n".join(links)}
+    variable: EnvVar = {"name": SOCKET_LINKS, "value": "\n".join(map(pods.literal, paths))}
     return pod_edits.with_env(dind, [variable])
 
 
 def transport_of(existing: Container) -> Transport:
-    """The transport of the dinp-dind that is there, by its dockerd arguments."""
+    """The transport of the dinp-dind that is there, by its dockerd arguments.
+
+    It was that of its clients, too, until they are told of another.
+    """
     args = existing.get("args") or []
     for transport, listener in _LISTENER.items():
         if listener and listener[0] in args:
@@ -196,19 +206,24 @@ def _own_mounts(settings: Settings) -> Iterator[VolumeMount]:
 
 
 def _security_context(pod: Pod, settings: Settings, config: Config) -> dict[str, Any]:
-    """All that a Pod-level securityContext could bring, said here: it must not leak in."""
+    """All that a Pod-level securityContext could bring, said here: it must not leak in.
+
+    But for the profiles where the runtime needs no privileges: Pod Security `baseline` refuses
+    Unconfined, and admits this Pod.
+    """
     runtime = pod["spec"].get("runtimeClassName")
     uid = ROOTLESS_UID if settings.rootless else 0
     context: dict[str, Any] = {
-        "privileged": runtime not in config.sidecar.unprivileged_runtime_classes,
+        "privileged": True,
         "runAsUser": uid,
         "runAsGroup": uid,
         "runAsNonRoot": settings.rootless,
         "readOnlyRootFilesystem": False,
-        "seccompProfile": {"type": "Unconfined"},
-        "appArmorProfile": {"type": "Unconfined"},
     }
-    return context
+    if runtime in config.sidecar.unprivileged_runtime_classes:
+        return {**context, "privileged": False}
+    unconfined = {"type": "Unconfined"}
+    return {**context, "seccompProfile": unconfined, "appArmorProfile": unconfined}
 
 
 def _startup_probe(config: Config) -> dict[str, Any]:

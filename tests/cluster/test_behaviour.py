@@ -280,6 +280,53 @@ def test_pod_security_judges_the_sidecar(api: Api, secured: tuple[str, ...], lev
     assert 'privileged (container "dinp-dind" must not set' in answer.message
 
 
+def test_pod_security_admits_a_sidecar_without_privileges(
+    api: Api, secured: tuple[str, ...]
+) -> None:
+    """Under sysbox the daemon is within `baseline`; `restricted` takes no container that is root."""
+    assert "baseline" in secured
+    name = "sysbox-runc"
+    whole = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}}
+    path = "/apis/node.k8s.io/v1/runtimeclasses"
+    assert api.request("POST", path, {**whole, "handler": name}).status in (201, 409)
+    pod = restricted_pod("sidecar")
+    pod["spec"]["runtimeClassName"] = name
+    answer = api.create_pod("baseline", pod)
+    assert answer.status == 201, answer.message
+    (dind,) = dind_of(answer.body)
+    assert dind["securityContext"]["privileged"] is False
+    assert 'violates PodSecurity "restricted:latest"' in api.create_pod("restricted", pod).message
+
+
+def test_a_borrowed_sidecar_is_made_anew(api: Api, create: Create) -> None:
+    """What the author's dinp-dind runs does not reach the node, and an image that is not allowed no Pod."""
+    pod = small_pod("sidecar")
+    hook = {"postStart": {"exec": {"command": ["sh", "-c", "evil"]}}}
+    theirs = {
+        "name": "dinp-dind",
+        "image": "docker:28-dind",
+        "restartPolicy": "Always",
+        "command": ["sh", "-c", "evil"],
+        "args": ["evil"],
+        "lifecycle": hook,
+        "tty": True,
+        "securityContext": {"privileged": True, "procMount": "Default"},
+        "volumeMounts": [{"name": "dinp-run", "mountPath": "/dinp"}],
+    }
+    pod["spec"]["initContainers"] = [theirs]
+    pod["spec"]["volumes"] = [{"name": "dinp-run", "emptyDir": {}}]
+    answer = api.create_pod("annotated", pod)
+    assert answer.status == 201, answer.message
+    assert any("made anew, without" in warning for warning in answer.warnings)
+    (found,), (fresh,) = dind_of(answer.body), dind_of(create("annotated", "sidecar"))
+    assert {**fresh, "image": "docker:28-dind"} == found
+    for namespace in ("annotated", "inject-sidecar"):
+        pod["spec"]["initContainers"] = [{**theirs, "image": "evil"}]
+        answer = api.create_pod(namespace, pod)
+        assert answer.status == 403
+        assert "allowedImages" in answer.message
+
+
 @pytest.mark.parametrize("level", ["baseline", "restricted"])
 @pytest.mark.parametrize("mode", ["daemonset", "service"])
 def test_shared_daemons_need_no_privilege(

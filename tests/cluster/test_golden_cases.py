@@ -64,7 +64,11 @@ def _create(api: Api, namespace: str, pod: Mapping[str, Any]) -> Answer:
 
 
 def test_comes_out_as_inject_makes_it(dinp: Installation, case: Case) -> None:
-    """The Pod, the warnings and the refusal of a real create are those of the offline result."""
+    """The Pod, the warnings and the refusal of a real create are those of the offline result.
+
+    And dinp finds nothing to do with what is stored, all defaults and tokens in it: an exported
+    Pod that is applied again stays as it is.
+    """
     dinp.serve(_config(case))
     namespace = rules.path(case.rule).removeprefix("/pods/").replace("/", "-")
     expected = admission.inject(case.pod, case.rule, case.config)
@@ -83,6 +87,7 @@ def test_comes_out_as_inject_makes_it(dinp: Installation, case: Case) -> None:
         assert [f"dinp: {warning}"[:200] for warning in expected.warnings] == [
             warning[:200] for warning in said
         ]
+        assert [] == admission.inject(answer.body, case.rule, case.config).operations
 
 
 def _compared(pod: Mapping[str, Any]) -> dict[str, Any]:

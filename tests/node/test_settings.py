@@ -236,6 +236,25 @@ def _daemon(node: NodeCluster, namespace: str, name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize(("before", "after"), [("unix", "tls"), ("tls", "tcp")])
+def test_applied_again(node: NodeCluster, before: str, after: str) -> None:
+    """An exported Pod with another transport, and a daemon that somebody meddled with, builds and runs."""
+    name = f"again-{after}"
+    script = 'echo "daemon: $DOCKER_HOST"\n' + _WORK
+    answer = node.api.create_pod(NAMESPACE, _pod(name, script, transport=before))
+    assert answer.status == 201, answer.message
+    exported = answer.body
+    metadata = {key: exported["metadata"][key] for key in ("name", "labels", "annotations")}
+    metadata["annotations"] |= {"dinp.io/transport": after}
+    (dind,) = exported["spec"]["initContainers"]
+    assert dind["name"] == names.DIND
+    dind |= {"command": ["sh", "-c", "exit 1"], "lifecycle": {"preStop": {"sleep": {"seconds": 9}}}}
+    pods.start(node.api, NAMESPACE, {**exported, "metadata": metadata})
+    lines = _said(node, name).splitlines()
+    assert f"daemon: tcp://localhost:{2376 if after == 'tls' else 2375}" in lines
+    assert "it runs" in lines
+
+
 def test_an_init_container_builds(node: NodeCluster) -> None:
     """What the user's init container has built, the main container runs."""
     assert "built earlier" in _said(node, "init-builds").splitlines()

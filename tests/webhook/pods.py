@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from hypothesis import strategies as st
 
+from webhook import admission
 from webhook import config as configs
 from webhook.annotations import read_settings
 from webhook.config import Config
@@ -392,6 +393,52 @@ def cases(draw: Draw) -> Case:
     if draw(st.booleans()):
         found[UNKNOWN] = {"status": []}
     return cast("Pod", found), rule, draw(st.sampled_from(CONFIGS))
+
+
+_FOREIGN: dict[str, tuple[Any, ...]] = {
+    "image": ("docker:27-dind", "docker:27-dind-rootless", None, "evil"),
+    "imagePullPolicy": ("Always", "Never"),
+    "command": (["evil"], None),
+    "args": (["dockerd", "--host=tcp://127.0.0.1:2376"], ["evil"]),
+    "restartPolicy": (None,),
+    "lifecycle": ({"postStart": {"exec": {"command": ["evil"]}}},),
+    "securityContext": ({"privileged": True, "procMount": "Unmasked"}, None),
+    "startupProbe": ({"exec": {"command": ["evil"]}}, None),
+    "resources": (*_RESOURCES, {"requests": {"cpu": "0.10", "memory": "1Gi"}}),
+    "envFrom": ([{"secretRef": {"name": "s"}}],),
+    "terminationMessagePath": ("/dev/termination-log", "/dinp/log"),
+    UNKNOWN: ({"deep": 1},),
+}
+_FOREIGN_VARIABLES: list[Any] = [
+    *({"name": name, "value": "theirs"} for name in ("LD_PRELOAD", "PATH", "DINP_X", "AWS_REGION")),
+    *({"name": name, "value": "theirs"} for name in ("DOCKER_HOST", "HTTP_PROXY", "NO_PROXY")),
+    {"name": "DINP_SOCKET_LINKS", "value": "/evil"},
+]
+
+
+@st.composite
+def exported(draw: Draw) -> Case:
+    """Pods that dinp has seen, with other annotations, another config file, a meddled dinp-dind."""
+    pod, rule, config = draw(cases())
+    seen: Any = admission.inject(cast("dict[str, Any]", pod), rule, config).pod
+    found = json.loads(json.dumps(seen))
+    metadata, spec = found.get("metadata") or {}, found["spec"]
+    annotations = metadata.get("annotations") or {}
+    if metadata.get("labels", {}) and annotations.get("dinp.io/inject", "sidecar") == "sidecar":
+        metadata["annotations"] = {**annotations, **draw(_few(_SIDECAR_ANNOTATIONS, 2))}
+    dinds = [one for one in spec.get("initContainers") or () if one["name"] == "dinp-dind"]
+    volumes = [volume["name"] for volume in spec.get("volumes") or ()]
+    for dind in dinds:
+        dind.update(draw(_few(_FOREIGN, 2)))
+        more = draw(st.lists(st.sampled_from(_FOREIGN_VARIABLES), max_size=3))
+        dind["env"] = [*more, *(dind.get("env") or ())]
+        paths = {mount["mountPath"] for mount in dind.get("volumeMounts") or ()}
+        mounts = draw(_mounts(odd=True)) or []
+        dind["volumeMounts"] = [
+            *(m for m in mounts if m["mountPath"] not in paths and m["name"] in volumes),
+            *(dind.get("volumeMounts") or ()),
+        ]
+    return cast("Pod", found), rule, draw(st.sampled_from((config, *CONFIGS)))
 
 
 rules: st.SearchStrategy[Rule] = st.sampled_from(list(RULES.values()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.webhook import pods as build
@@ -95,6 +97,73 @@ def test_options_that_are_kept() -> None:
     mount = build.mount("work", "/src//x/", subPath="a", readOnly=True)
     expected = build.mount("work", "/src/x", subPath="a", readOnly=True)
     assert ((expected,), []) == mirror(build.pod(with_mount("build", mount)))
+
+
+@pytest.mark.parametrize(
+    ("expected", "fields"),
+    [
+        ({}, {"recursiveReadOnly": "Enabled"}),
+        ({"readOnly": True}, {"readOnly": True, "recursiveReadOnly": None}),
+        ({"readOnly": True}, {"readOnly": True, "recursiveReadOnly": "Odd"}),
+        *(
+            ({"readOnly": True, "recursiveReadOnly": said},) * 2
+            for said in ("Enabled", "IfPossible", "Disabled")
+        ),
+    ],
+)
+def test_what_is_below_a_read_only_mount(expected: Any, fields: Any) -> None:
+    """KEP-3857: kept, where the mount is readOnly, as the API server wants it."""
+    mount = build.mount("work", "/work", mountPropagation="None", **fields)
+    assert ((build.mount("work", "/work", **expected),), []) == mirror(
+        build.pod(with_mount("build", mount))
+    )
+
+
+@pytest.mark.parametrize(
+    ("expected", "one", "other"),
+    [
+        ("Enabled", "Enabled", "Enabled"),
+        ("IfPossible", "IfPossible", "Enabled"),
+        ("Disabled", "Disabled", "IfPossible"),
+        (None, None, "Enabled"),
+    ],
+)
+def test_the_looser_of_two_mounts(expected: str | None, one: Any, other: Any) -> None:
+    """As one writer is enough, so is one client that may write below."""
+    first, second = (
+        build.mount("work", "/work", readOnly=True, **({"recursiveReadOnly": said} if said else {}))
+        for said in (one, other)
+    )
+    for pair in ((first, second), (second, first)):
+        pod = build.pod(with_mount("a", pair[0]), with_mount("b", pair[1]))
+        (found,), _ = mirror(pod)
+        assert expected == found.get("recursiveReadOnly")
+        assert found.get("readOnly")
+
+
+TOKENS: list[Any] = [
+    {"sources": [{"serviceAccountToken": {"path": "token"}}]},
+    {"sources": [{"secret": {"name": "s"}}, {"serviceAccountToken": {"path": "token"}}]},
+    {"sources": [{"podCertificate": {"signerName": "kubernetes.io/kube-apiserver-client-pod"}}]},
+]
+OTHERS: list[Any] = [
+    None,
+    {"sources": None},
+    {"sources": [{"secret": {}, "serviceAccountToken": None}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "projected"), [*((False, it) for it in TOKENS), *((True, it) for it in OTHERS)]
+)
+def test_tokens_are_not_mirrored(mirrored: bool, projected: Any) -> None:
+    """By what the volume holds, not by its name or path; told, but for the standard path."""
+    standard = build.mount("v", "/var/run/secrets/kubernetes.io/serviceaccount")
+    for mount in (build.mount("v", "/etc/vault"), build.mount("v", "/x", subPath="token")):
+        volumes: Any = [{"name": "v", "projected": projected}]
+        found, warnings = mirror(build.pod(with_mount("build", standard, mount), volumes=volumes))
+        assert mirrored == bool(found)
+        assert ([] if mirrored else [Reason.CREDENTIALS]) == warnings
 
 
 def test_one_writer_is_enough() -> None:

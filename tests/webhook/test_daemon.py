@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import pods as build
-from webhook import clients, docker_socket
+from webhook import admission, clients, docker_socket
 from webhook import config as configs
 from webhook.config import Config
 from webhook.daemon import Daemon, daemon
@@ -188,35 +188,117 @@ def test_seeds_of_a_pod_whose_default_is_no_client() -> None:
     assert decided(pod, share="/a:seed").init_containers[1].get("image") == "p"
 
 
-def test_what_is_there_stays() -> None:
-    """What another webhook has changed in an init container of ours is kept on reinvocation."""
+def test_what_is_in_place_stays() -> None:
+    """On reinvocation the containers of ours are the same objects, with what is another's to say."""
     first = decided(build.pod(), share="/a:seed")
-    dind, seed = ({**one, "terminationMessagePath": "/x"} for one in first.init_containers)
+    policy = "FallbackToLogsOnError"
+    dind, seed = ({**one, "terminationMessagePolicy": policy} for one in first.init_containers)
     again = decided(build.pod(initContainers=[dind, seed]), share="/a:seed")
     assert again.init_containers[0] is dind
     assert again.init_containers[1] is seed
-    assert Reason.QOS_CHANGED not in {warning.reason for warning in again.warnings}
+    assert not {Reason.QOS_CHANGED, Reason.RENEWED} & {one.reason for one in again.warnings}
 
 
-def test_the_copier_that_is_there_stays() -> None:
-    """The same for the CLI's copier of the shared modes."""
-    copier = build.container("dinp-cli", image="mirrored/docker")
+def test_a_foreign_seed_is_made_anew() -> None:
+    """It runs as its client does, and what dinp says."""
+    first = decided(build.pod(), share="/a:seed")
+    dind, seed = first.init_containers
+    foreign = {**seed, "command": ["evil"], "securityContext": {"privileged": True}}
+    again = decided(build.pod(initContainers=[dind, foreign]), share="/a:seed")
+    assert seed == again.init_containers[1]
+
+
+def test_the_copier_that_is_there_is_made_anew() -> None:
+    """The CLI's copier of the shared modes, too; it keeps its image, and has no privileges."""
     mounts = [build.mount("cli", "/usr/bin/docker")]
-    pod = build.pod(
-        build.container(volumeMounts=mounts), initContainers=[copier], volumes=CLI_VOLUMES
+    client = build.container(volumeMounts=mounts)
+    (ours,) = decided(build.pod(client, volumes=CLI_VOLUMES), Mode.DAEMONSET).init_containers
+    foreign = build.container(
+        "dinp-cli", image="mirrored/docker", securityContext={"privileged": True}, command=["evil"]
     )
-    assert decided(pod, Mode.DAEMONSET).init_containers == (copier,)
+    pod = build.pod(client, initContainers=[foreign], volumes=CLI_VOLUMES)
+    (found,) = decided(pod, Mode.DAEMONSET).init_containers
+    assert {**ours, "image": "mirrored/docker"} == found
+
+
+def exported(**annotations: str) -> Pod:
+    (dind,) = decided(build.pod(), **annotations).init_containers
+    return build.pod(initContainers=[dind])
+
+
+@pytest.mark.parametrize(
+    ("told", "there", "asked"),
+    [
+        (False, "docker:28-dind", "docker:28-dind"),
+        (True, "docker:28-dind", "docker:29-dind"),
+        (True, "docker:28-dind", "docker:28.0-dind"),
+    ],
+)
+def test_another_image_is_asked_for(told: bool, there: str, asked: str) -> None:
+    """The one that is there is kept, which is told unless it is the same elsewhere."""
+    found = decided(exported(image=there), image=asked)
+    assert there == found.init_containers[0].get("image")
+    assert told == (Reason.IMAGE_IN_PLACE in {one.reason for one in found.warnings})
+
+
+def test_the_same_image_elsewhere() -> None:
+    """A rewritten registry and a digest are no news."""
+    config = configs.parse(b"sidecar: {allowedImages: ['docker:*-dind', 'mirror/docker:*-dind']}")
+    pod = exported(image="docker:28-dind")
+    dind = build.dind(pod)
+    image = f"mirror/docker:28-dind@sha256:{'0123456789abcdef' * 4}"
+    pod["spec"]["initContainers"] = [{**dind, "image": image}]
+    found = decided(pod, Mode.SIDECAR, config, image="docker:28-dind")
+    assert found.warnings == ()
+    assert image == found.init_containers[0].get("image")
+
+
+@pytest.mark.parametrize(
+    ("cpu", "there", "annotations", "pod_level"),
+    [
+        ("3", "3", {}, None),
+        ("3", "3", {"transport": "unix"}, None),
+        ("1", "3", {"requests": "cpu=1"}, None),
+        ("100m", "3", {"limits": "cpu=5"}, None),
+        ("100m", None, {}, None),
+        ("3", "3", {"requests": "cpu=1"}, {"limits": {"cpu": "4"}}),
+        (None, None, {}, {"limits": {"cpu": "4"}}),
+    ],
+)
+def test_resources_in_place(
+    cpu: str | None, there: str | None, annotations: dict[str, str], pod_level: Any
+) -> None:
+    """Others' stay, as of LimitRanger, VPA or a policy, unless the Pod's annotations ask."""
+    pod = exported()
+    dind = build.dind(pod)
+    requests: Any = {"resources": {"requests": {"cpu": there}} if there else {}}
+    pod["spec"]["initContainers"] = [{**dind, **requests}]
+    pod["spec"]["resources"] = pod_level
+    found = decided(pod, **annotations).init_containers[0].get("resources") or {}
+    assert cpu == (found.get("requests") or {}).get("cpu")
+
+
+@pytest.mark.parametrize("value", ["localhost", "a,localhost", "localhost,a", "a", "", None])
+def test_no_proxy_of_a_second_pass(value: str | None) -> None:
+    """What the first pass has added for the client is not the daemon's."""
+    env = [{"name": "HTTP_PROXY", "value": "http://proxy"}, {"name": "no_proxy", "value": value}]
+    client = build.container(env=env if value is not None else env[:1])
+    pod: Any = admission.inject(build.asking("sidecar", client), build.ANNOTATED, build.DEFAULT).pod  # type: ignore[arg-type]  # a Pod is a dict
+    assert "localhost" in (build.env(pod["spec"]["containers"][0])["no_proxy"] or "")
+    first = build.env(build.dind(pod))
+    again = build.env(decided(build.pod(*pod["spec"]["containers"])).init_containers[0])
+    for name in ("no_proxy", "NO_PROXY"):
+        assert (first.get(name) or None) == again.get(name)
 
 
 def test_a_seed_beside_a_dind_of_before() -> None:
     """Whatever a container of ours mounts is there, also where the dinp-dind in place has a token."""
     dind = {
         "name": "dinp-dind",
+        "image": "docker:28-dind",
         "restartPolicy": "Always",
         "volumeMounts": [build.mount("dinp-run", "/dinp"), build.mount("dinp-storage", "/data")],
     }
-    plain = decided(build.pod(initContainers=[dind]))
-    assert ["dinp-run", "dinp-storage"] == [volume["name"] for volume in plain.volumes]
     seeded = decided(build.pod(initContainers=[dind]), share="/cache:seed")
     mounted = {
         mount["name"]

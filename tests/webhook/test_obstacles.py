@@ -11,7 +11,9 @@ from webhook import admission
 from webhook.pod import Pod
 from webhook.reasons import Reason
 
-OURS = build.container("dinp-dind", volumeMounts=[build.mount("dinp-run", "/dinp")])
+OURS = build.container(
+    "dinp-dind", image="docker:28-dind", volumeMounts=[build.mount("dinp-run", "/dinp")]
+)
 
 
 def outcome(pod: Pod) -> tuple[str, Reason]:
@@ -138,6 +140,40 @@ def test_a_volume_of_dinps_name_in_a_client() -> None:
     if result.outcome == "mutated":
         paths = [mount["mountPath"] for mount in build.dind(result.pod).get("volumeMounts") or ()]
         assert len(set(paths)) == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("taken", "name", "source"),
+    [
+        (True, "dinp-run", {"hostPath": {"path": "/"}}),
+        (True, "dinp-socket", {"hostPath": {"path": "/"}}),
+        (True, "dinp-storage", {"nfs": {"server": "s", "path": "/"}}),
+        (True, "dinp-certs", {"secret": {"secretName": "s"}}),
+        (False, "dinp-run", {"emptyDir": {"sizeLimit": "1Gi"}}),
+        (False, "dinp-storage", {"persistentVolumeClaim": {"claimName": "cache"}}),
+        (False, "dinp-certs", {"emptyDir": {"medium": "Memory"}}),
+        (False, "dinp-config", {"configMap": {"name": "dockerd"}, "hostPath": None}),
+    ],
+)
+def test_volumes_beside_a_dind_that_is_there(taken: bool, name: str, source: Any) -> None:
+    """Only what dinp itself may have made for other annotations is made anew."""
+    pod = build.asking(initContainers=[OURS], volumes=[{"name": name, **source}])
+    assert (("denied", Reason.NAME_TAKEN) if taken else ("mutated", Reason.INJECTED)) == outcome(
+        pod
+    )
+
+
+def test_mounts_of_a_dind_that_is_there_are_no_obstacle() -> None:
+    """It is made anew without those at dinp's paths, and at those of shares."""
+    mounts = [build.mount("dinp-run", "/dinp"), build.mount("x", "/dinp/x"), build.mount("x", "/t")]
+    dind = build.container("dinp-dind", image="docker:28-dind", volumeMounts=mounts)
+    pod = build.asking(
+        annotations={"dinp.io/share": "/t"}, initContainers=[dind], volumes=[{"name": "x"}]
+    )
+    result = admission.inject(pod, build.ANNOTATED, build.DEFAULT)  # type: ignore[arg-type]  # a Pod is a dict
+    found = {m["mountPath"]: m["name"] for m in build.dind(result.pod).get("volumeMounts") or ()}
+    assert "/dinp/x" not in found
+    assert found["/t"] == "dinp-share-0"
 
 
 def test_an_earlier_pass_is_no_obstacle() -> None:

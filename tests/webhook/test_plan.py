@@ -11,7 +11,7 @@ from webhook import admission, bounds
 from webhook import config as configs
 from webhook.config import Config
 from webhook.plan import Action, Plan, decide
-from webhook.pod import Pod
+from webhook.pod import Container, Pod
 from webhook.reasons import Reason
 from webhook.rules import RULES, Mode
 
@@ -207,18 +207,103 @@ def test_warnings(reason: Reason, there: bool, pod: Pod, config: str) -> None:
     assert there == (reason in warned(found))
 
 
+def exported(annotations: dict[str, str], *containers: Container, **spec: Any) -> Any:
+    """A Pod that dinp has seen, as somebody applies it again."""
+    pod: Any = build.asking("sidecar", *containers, annotations=annotations, **spec)
+    return admission.inject(pod, build.ANNOTATED, build.DEFAULT).pod
+
+
+def asking(pod: Any, **annotations: str) -> Any:
+    """`pod` with other annotations, named without dinp.io/."""
+    named = {f"dinp.io/{name}": value for name, value in annotations.items()}
+    kept = {**pod["metadata"]["annotations"], **named}
+    return {**pod, "metadata": {**pod["metadata"], "annotations": kept}}
+
+
 @pytest.mark.parametrize("there", ["tcp", "tls", "unix"])
 @pytest.mark.parametrize("asked", ["tcp", "tls", "unix"])
-def test_the_transport_that_is_in_place_stays(there: str, asked: str) -> None:
-    """An exported Pod's daemon listens as it did: the clients follow it, with a warning."""
-    pod = build.asking(annotations={"dinp.io/transport": there})
-    exported: Any = admission.inject(dict(pod), RULES["/pods/annotated"], build.DEFAULT).pod
-    annotations = {**exported["metadata"]["annotations"], "dinp.io/transport": asked}
-    exported = {**exported, "metadata": {**exported["metadata"], "annotations": annotations}}
-    found = plan(exported)
-    assert found.settings is not None
-    assert there == found.settings.transport
-    assert (there != asked) == (Reason.TRANSPORT_IN_PLACE in warned(found))
+def test_another_transport_is_asked_for(there: str, asked: str) -> None:
+    """An exported Pod's daemon and clients come to be as if the transport had been asked at first."""
+    pod = exported({"dinp.io/transport": there})
+    again: Any = admission.inject(asking(pod, transport=asked), build.ANNOTATED, build.DEFAULT).pod
+    first = exported({"dinp.io/transport": asked})
+    (client,), (expected,) = again["spec"]["containers"], first["spec"]["containers"]
+    left = {"TESTCONTAINERS_HOST_OVERRIDE"}  # the same for all of them, so nobody takes it away
+    assert {**build.env(client), **build.env(expected)} == build.env(client)
+    assert build.env(client).keys() - build.env(expected).keys() <= left
+    assert (client.get("volumeMounts") or []) == (expected.get("volumeMounts") or [])
+    assert build.dind(first) == build.dind(again)
+    volumes = [{volume["name"] for volume in one["spec"]["volumes"]} for one in (first, again)]
+    assert volumes[0] == volumes[1]
+    assert not plan(again).warnings or there != asked
+
+
+def test_a_docker_host_of_the_users_stays() -> None:
+    """Of another transport than the daemon's, also when the Pod comes again."""
+    env = [{"name": "DOCKER_HOST", "value": "tcp://localhost:2376"}]
+    pod = exported({}, build.container(env=env), build.container("other"))
+    assert Reason.USERS_DOCKER_HOST in warned(plan(pod))
+    assert build.env(pod["spec"]["containers"][0])["DOCKER_HOST"] == "tcp://localhost:2376"
+
+
+def test_no_share_is_left_over() -> None:
+    """What an earlier annotation asked for is gone: the mounts, the seed, the volume."""
+    pod = exported({"dinp.io/share": "/tools:seed,/cache"})
+    again = admission.inject(asking(pod, share="/cache"), build.ANNOTATED, build.DEFAULT).pod
+    first = exported({"dinp.io/share": "/cache"})
+    assert first["spec"] == again["spec"]
+
+
+BORROWED = build.container("dinp-dind", image="docker:28-dind", volumeMounts=[])
+OURS = build.container("dinp-dind", volumeMounts=[build.mount("dinp-run", "/dinp")])
+
+
+@pytest.mark.parametrize("foreign", ["container", "init container", "dinp's"])
+@pytest.mark.parametrize(
+    ("rule", "spec", "annotations", "labels"),
+    [
+        ("/pods/inject/sidecar", {"hostNetwork": True}, {}, {}),
+        ("/pods/inject/sidecar", {"hostUsers": False}, {}, {}),
+        ("/pods/inject/sidecar", {}, {}, {"app.kubernetes.io/component": "jenkins-controller"}),
+        ("/pods/inject/sidecar", {"containers": [build.container("istio-proxy")]}, {}, {}),
+        ("/pods/inject/daemonset", {}, {}, {}),
+        ("/pods/inject/service", {"dnsPolicy": "Default"}, {}, {}),
+        (
+            "/pods/annotated",
+            {"containers": [build.container(image="docker:dind", securityContext={"privileged": True})]},
+            {"dinp.io/inject": "sidecar"},
+            {},
+        ),
+    ],
+)  # fmt: skip
+def test_the_name_is_not_borrowed(
+    foreign: str, rule: str, spec: dict[str, Any], annotations: Any, labels: Any
+) -> None:
+    """Where dinp does not make its container anew, a Pod that is asked for cannot have one."""
+    pod: Any = build.pod(annotations=annotations, labels=labels)
+    pod["spec"] |= spec
+    if foreign == "container":
+        pod["spec"]["containers"] = [*pod["spec"]["containers"], BORROWED]
+    else:
+        pod["spec"]["initContainers"] = [BORROWED if foreign == "init container" else OURS]
+    result = admission.inject(pod, RULES[rule], build.DEFAULT)
+    assert result.outcome == "denied"
+    assert "dinp-dind" in result.finding.text
+
+
+@pytest.mark.parametrize(
+    ("rule", "annotations"),
+    [
+        ("/pods/annotated", {}),
+        ("/pods/inject/sidecar", {"dinp.io/inject": "false"}),
+        ("/pods/inject/sidecar", {"kubernetes.io/config.mirror": "x"}),
+        ("/pods/migrate/sidecar", {}),
+    ],
+)
+def test_pods_that_nobody_asks_for_are_left(rule: str, annotations: dict[str, str]) -> None:
+    """dinp judges no others, and never sees most of them."""
+    pod: Any = build.pod(annotations=annotations, initContainers=[BORROWED])
+    assert admission.inject(pod, RULES[rule], build.DEFAULT).outcome == "unchanged"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def test_with_env(expected: list[str], there: list[str], wanted: list[str]) -> N
 def test_edits_that_change_nothing_are_the_same_object() -> None:
     """So that "nothing to do" costs no comparison."""
     container = build.container(volumeMounts=[build.mount()], env=[var("A")])
-    pod = build.pod(container, volumes=[{"name": "v"}], securityContext={"supplementalGroups": [1]})
+    volume = {"name": "v", "emptyDir": {"medium": "Memory"}}
+    pod = build.pod(container, volumes=[volume], securityContext={"supplementalGroups": [1]})
     spec = pod["spec"]
     assert pod_edits.without_env(container, ["B"]) is container
     assert pod_edits.with_mounts(container, [build.mount("other", "/work/")]) is container
@@ -55,6 +56,45 @@ def test_edits_that_change_nothing_are_the_same_object() -> None:
     assert pod_edits.with_metadata(labelled, "labels", "a", "b") is labelled
     pulling = pod_edits.with_image_pull_secret(spec, "s")
     assert pod_edits.with_image_pull_secret(pulling, "s") is pulling
+
+
+STORAGE: Any = {"spec": {"resources": {"requests": {"storage": "10Gi"}}}}
+STORED: Any = {
+    "metadata": {"creationTimestamp": None},
+    "spec": {"resources": {"requests": {"storage": "10240Mi"}}, "volumeMode": "Filesystem"},
+}
+
+
+@pytest.mark.parametrize(
+    ("stays", "there", "wanted"),
+    [
+        (True, {"emptyDir": {}}, {"emptyDir": {}}),
+        (True, {"emptyDir": {"sizeLimit": "1Gi"}}, {"emptyDir": {}}),
+        (True, {"emptyDir": {"sizeLimit": "1Gi"}}, {"emptyDir": {"sizeLimit": "1024Mi"}}),
+        (False, {"emptyDir": {"sizeLimit": "1Gi"}}, {"emptyDir": {"sizeLimit": "2Gi"}}),
+        (False, {"emptyDir": {}}, {"emptyDir": {"sizeLimit": "2Gi"}}),
+        (False, {"emptyDir": {"medium": "1"}}, {"emptyDir": {"medium": "1.0"}}),
+        (False, {"hostPath": {"path": "/"}}, {"emptyDir": {}}),
+        (
+            True,
+            {"ephemeral": {"volumeClaimTemplate": STORED}},
+            {"ephemeral": {"volumeClaimTemplate": STORAGE}},
+        ),
+        (
+            True,
+            {"configMap": {"name": "c", "defaultMode": 420}},
+            {"configMap": {"name": "c"}},
+        ),
+    ],
+)
+def test_volumes_of_one_name(stays: bool, there: Any, wanted: Any) -> None:
+    """The one that is there stays with the API server's defaults; another is replaced in its place."""
+    old = {"name": "v", **there, build.UNKNOWN: 1}
+    spec = build.pod(volumes=[old, {"name": "w"}])["spec"]
+    added: list[Any] = [{"name": "v", **wanted}, {"name": "x"}]
+    new = pod_edits.with_volumes(spec, added)
+    expected = old if stays else {"name": "v", **wanted, build.UNKNOWN: 1}
+    assert [expected, {"name": "w"}, {"name": "x"}] == new.get("volumes")
 
 
 def test_edits_leave_their_input_alone() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.webhook import pods as build
 from tests.webhook.pods import Case
-from webhook import admission, names, patch, plan
+from webhook import admission, bind_mounts, names, patch, plan
 from webhook import pod as pods
 from webhook.admission import Injection, ReviewError
 from webhook.config import Config
@@ -26,7 +26,8 @@ from webhook.pod import Container, Pod
 from webhook.rules import RULES, Rule
 from webhook.sidecar import SCRIPT
 
-every_pod = given(case=build.cases())
+every_pod = given(case=build.cases() | build.exported())
+every_new_pod = given(case=build.cases())
 many = settings(max_examples=settings().max_examples * 3 // 2)
 more = settings(max_examples=settings().max_examples * 2)
 
@@ -98,7 +99,7 @@ def doubled(items: Iterable[str]) -> set[str]:
 
 
 @many
-@every_pod
+@every_new_pod
 def test_untouched_parts_are_the_same_objects(case: Case) -> None:
     """What dinp has no business with is not even copied."""
     pod, rule, config = case
@@ -139,7 +140,7 @@ def same_fields(old: Any, new: Any, but: set[str]) -> None:
 
 
 @many
-@every_pod
+@every_new_pod
 def test_unknown_fields_survive(case: Case) -> None:
     """A field newer than dinp is never dropped, at any level."""
     pod, rule, config = case
@@ -217,8 +218,6 @@ def test_daemon_gets_what_was_asked_literally(case: Case) -> None:
         return
     new = inject(pod, rule, config).pod
     dind = build.dind(new)
-    if "dinp-dind" in {c["name"] for c in pods.containers(pod)}:
-        return
     seen = environment(dind)
     args = [expand(arg, seen) for arg in dind.get("args") or ()]
     wanted = decided.settings.dockerd_args
@@ -226,6 +225,35 @@ def test_daemon_gets_what_was_asked_literally(case: Case) -> None:
     assert SCRIPT == expand((dind.get("command") or ["", "", ""])[2], seen)
     if config.sidecar.proxy is not None:
         assert "http://a$(X)b" == seen["HTTP_PROXY"] == seen["http_proxy"]
+
+
+@many
+@given(case=build.exported())
+def test_a_dind_that_is_there_is_dinps(case: Case) -> None:
+    """What runs, as what, and where it listens, is as if the Pod had brought none."""
+    pod, rule, config = case
+    decided = plan.decide(pod, rule, config)
+    if decided.action is not Action.INJECT or decided.mode != "sidecar":
+        return
+    new = inject(pod, rule, config).pod
+    others = [c for c in pod["spec"].get("initContainers") or () if c["name"] != names.DIND]
+    without: Pod = {**pod, "spec": {**pod["spec"], "initContainers": others}}
+    expected = plan.decide(without, rule, config).daemon
+    found, made = build.dind(new), expected.init_containers[0] if expected is not None else None
+    if made is not None:
+        for field in ("command", "args", "securityContext", "startupProbe", "restartPolicy"):
+            assert typed(made.get(field)) == typed(found.get(field))
+        assert found.keys() - made.keys() <= _ALSO
+        ours = {mount["mountPath"]: mount["name"] for mount in pods.mounts(made)}
+        theirs = {mount["mountPath"]: mount["name"] for mount in pods.mounts(found)}
+        system = {path: name for path, name in ours.items() if names.is_own_volume(name)}
+        assert system.items() <= theirs.items()
+        assert not any(bind_mounts.is_system(path) for path in theirs.keys() - ours.keys())
+    reserved = {var["name"] for var in pods.env(found)} & {"LD_PRELOAD", "PATH", "DOCKER_HOST"}
+    assert not reserved
+
+
+_ALSO = {"imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy", "resources"}
 
 
 def test_kubelet_leaves_the_script_alone() -> None:

@@ -11,6 +11,7 @@ from webhook import config as configs
 from webhook import sidecar
 from webhook.config import Config
 from webhook.pod import Container, Pod
+from webhook.reasons import Finding, Reason
 
 TLS_FLAGS = [
     "--host=tcp://127.0.0.1:2376",
@@ -143,16 +144,20 @@ def test_no_resources_are_none() -> None:
     ],
 )
 def test_security_context(uid: int, privileged: bool, runtime: str | None, rootless: str) -> None:
-    """Everything that a Pod-level securityContext could bring is said."""
+    """Everything that a Pod-level securityContext could bring is said.
+
+    But for the profiles without privileges: Pod Security `baseline` takes none that is Unconfined.
+    """
     context = fresh(build.pod(runtimeClassName=runtime), rootless=rootless).get("securityContext")
+    unconfined = {"type": "Unconfined"}
+    profiles = {"seccompProfile": unconfined, "appArmorProfile": unconfined}
     assert context == {
         "privileged": privileged,
         "runAsUser": uid,
         "runAsGroup": uid,
         "runAsNonRoot": rootless == "true",
         "readOnlyRootFilesystem": False,
-        "seccompProfile": {"type": "Unconfined"},
-        "appArmorProfile": {"type": "Unconfined"},
+        **(profiles if privileged else {}),
     }
 
 
@@ -233,25 +238,61 @@ def test_sources_of_the_volumes() -> None:
     assert config_map.get("configMap") == {"name": "theirs", "optional": True}
 
 
-def test_reinvocation_repairs_and_adds() -> None:
-    """A lost restartPolicy comes back, new mounts are added, the rest is the same object."""
-    there = fresh()
-    assert sidecar.merged(there, [build.mount("work", "/work/")]) is there
-    lost = build.container("dinp-dind", volumeMounts=[build.mount("dinp-run", "/dinp")])
-    repaired = sidecar.merged(lost, [build.mount("new", "/new")])
-    assert repaired.get("restartPolicy") == "Always"
-    assert len(repaired.get("volumeMounts") or []) == 2
+MIRROR = "sidecar: {allowedImages: ['docker:*-dind*', 'mirror/*:*'], image: 'own/docker:1'}"
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("expected", "there", "annotations"),
+    [
+        ("docker:27-dind", "docker:27-dind", {}),
+        ("docker:27-dind", "docker:27-dind", {"image": "docker:28-dind"}),
+        (f"mirror/docker:27@{DIGEST}", f"mirror/docker:27@{DIGEST}", {}),
+        (f"own/docker:1@{DIGEST}", f"own/docker:1@{DIGEST}", {"image": "docker:28-dind"}),
+        ("own/docker:1", None, {}),
+        ("docker:29.7.2-dind-rootless", "docker:27-dind", {"rootless": "true"}),
+        ("own/docker:1", "docker:27-dind-rootless", {}),
+        ("docker:27-dind-rootless", "docker:27-dind-rootless", {"rootless": "true"}),
+    ],
+)
+def test_image_in_place(expected: str, there: str | None, annotations: dict[str, str]) -> None:
+    """An allowed one stays, in whatever registry and with its digest, unless it would not start."""
+    config = configs.parse(MIRROR.encode())
+    existing = build.container("dinp-dind", image=there)
+    settings = build.settings(config, **annotations)
+    assert expected == sidecar.image_in_place(existing, settings, config)
+
+
+def test_rootless_image_of_another_name() -> None:
+    """A dinp-dind that was rootless shows it by where its data is."""
+    config = configs.parse(MIRROR.encode())
+    data = build.mount("dinp-storage", "/home/rootless/.local/share/docker")
+    existing = build.container("dinp-dind", image="mirror/small:27", volumeMounts=[data])
+    settings = build.settings(config, rootless="true")
+    assert sidecar.image_in_place(existing, settings, config) == "mirror/small:27"
+
+
+@pytest.mark.parametrize(
+    "there", ["evil", "docker:27-cli", f"docker@{DIGEST}", "elsewhere/docker:1"]
+)
+def test_image_in_place_that_is_not_allowed(there: str) -> None:
+    """The sentence says which is allowed, and by which key."""
+    config = configs.parse(MIRROR.encode())
+    existing = build.container("dinp-dind", image=there)
+    found = sidecar.image_in_place(existing, build.settings(config), config)
+    assert isinstance(found, Finding)
+    assert found.reason is Reason.DIND_IMAGE_NOT_ALLOWED
+    for part in (repr(there), "allowedImages", "docker:*-dind*, mirror/*:*"):
+        assert part in found.text
 
 
 def test_links() -> None:
-    """Each migrated path once, those of an earlier pass kept; none, no variable."""
+    """Each migrated path is one line, literally; none, no variable."""
     there = fresh()
     assert sidecar.with_links(there, []) is there
-    linked = sidecar.with_links(there, ["/a", "/b$(X)", "/a"])
+    linked = sidecar.with_links(there, ["/a", "/b$(X)"])
     assert build.env(linked)["DINP_SOCKET_LINKS"] == "/a\n/b$$(X)"
-    assert sidecar.with_links(linked, ["/b$(X)"]) is linked
-    assert sidecar.with_links(linked, []) is linked
-    assert build.env(sidecar.with_links(linked, ["/c"]))["DINP_SOCKET_LINKS"] == "/a\n/b$$(X)\n/c"
+    assert sidecar.with_links(linked, ["/a", "/b$(X)"]) is linked
 
 
 @pytest.mark.parametrize(
