@@ -126,6 +126,13 @@ def is_forbidden(path: str, config: Config) -> bool:
     return config.sidecar.daemon_config_keys == () and pods.is_within(path, _DOCKERS_CONFIG)
 
 
+def without_forbidden(container: Container, config: Config) -> Container:
+    """The container without its mounts at a place that `is_forbidden`."""
+    there = pods.mounts(container)
+    kept = [m for m in there if not is_forbidden(pods.clean_path(m["mountPath"]), config)]
+    return container if len(kept) == len(there) else {**container, "volumeMounts": kept}
+
+
 def _written_by_init(pod: Pod, excluded: Collection[tuple[str, str]]) -> Iterator[str]:
     """Volumes that an init container may write: files in them may not exist yet."""
     for container in pod["spec"].get("initContainers") or ():

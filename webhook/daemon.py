@@ -163,6 +163,7 @@ def _renewed_dind(
     if isinstance(image, Finding):
         return image
     there = existing if image == existing.get("image") else {**existing, "image": image}
+    there = bind_mounts.without_forbidden(there, config)
     mounts = renewal.mounts(there, made, bind_mounts.credentials(pod))
     return _renewed(there, sidecar.with_links(made, _links(pod, clients, mounts)), pod)
 

@@ -9,6 +9,7 @@ import pytest
 from tests.webhook import pods as build
 from webhook import admission, clients, docker_socket
 from webhook import config as configs
+from webhook import pod as pods
 from webhook.config import Config
 from webhook.daemon import Daemon, daemon
 from webhook.pod import Pod
@@ -307,3 +308,17 @@ def test_a_seed_beside_a_dind_of_before() -> None:
     }
     assert "dinp-no-token" in mounted
     assert mounted <= {volume["name"] for volume in seeded.volumes}
+
+
+@pytest.mark.parametrize(("kept", "keys"), [(True, "null"), (True, "[bip]"), (False, "[]")])
+def test_a_dind_of_before_is_not_configured_either(kept: bool, keys: str) -> None:
+    """A mount at Docker's configuration goes from it where the config file lets no Pod configure."""
+    config = configs.parse(f"sidecar: {{daemonConfigKeys: {keys}}}".encode())
+    pod = exported()
+    dind = build.dind(pod)
+    mine = build.mount("mine", "/etc/docker")
+    pod["spec"]["initContainers"] = [{**dind, "volumeMounts": [*dind["volumeMounts"], mine]}]
+    found = decided(pod, Mode.SIDECAR, config)
+    paths = {mount["mountPath"] for mount in pods.mounts(found.init_containers[0])}
+    assert kept == ("/etc/docker" in paths)
+    assert kept != (Reason.RENEWED in {one.reason for one in found.warnings})
