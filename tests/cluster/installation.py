@@ -64,9 +64,11 @@ OLDER_NAMESPACES: Final[Mapping[str, Mapping[str, str]]] = {
 class Installation:
     """dinp as it runs in one cluster; everything that it starts ends with it."""
 
-    def __init__(self, cluster: Cluster, directory: Path) -> None:
+    def __init__(self, cluster: Cluster, directory: Path, flags: Sequence[str] = ()) -> None:
+        """`flags` are further ones of `dinp serve`."""
         self.cluster = cluster
         self.api = Api(cluster)
+        self._flags = tuple(flags)
         self._directory = directory
         self._ca = _issue_ca()
         self._running = ExitStack()  # holds `dinp serve`
@@ -108,6 +110,7 @@ class Installation:
                 *("--bind-address", self._address, "--secure-port", "443"),
                 *("--tls-cert-file", str(certificate), "--tls-private-key-file", str(key)),
                 *("--config", str(file)),
+                *self._flags,
                 within=self._directory,
             )
         )
@@ -167,6 +170,22 @@ class Installation:
         """What the server has logged."""
         assert self._server is not None
         return self._server.log_lines()
+
+    @property
+    def server(self) -> Serving:
+        """The process; it listens on port 443 of the Service's address."""
+        assert self._server is not None
+        return self._server
+
+    @property
+    def address(self) -> str:
+        """Of the Service."""
+        return self._address
+
+    @property
+    def ca_certificate(self) -> bytes:
+        """What the server's certificate is verified by, PEM."""
+        return self._ca.certificate
 
     @property
     def log(self) -> Path:
@@ -237,9 +256,11 @@ def endpoint_slice(endpoints: Sequence[Object], port: int) -> Object:
 
 
 @contextmanager
-def installed(cluster: Cluster, directory: Path) -> Iterator[Installation]:
-    """Install dinp in `cluster`; `directory` is for its files."""
-    with closing(Installation(cluster, directory)) as installation:
+def installed(
+    cluster: Cluster, directory: Path, flags: Sequence[str] = ()
+) -> Iterator[Installation]:
+    """Install dinp in `cluster`; `directory` is for its files, `flags` for `dinp serve`."""
+    with closing(Installation(cluster, directory, flags)) as installation:
         installation.install()
         yield installation
 

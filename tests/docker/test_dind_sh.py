@@ -166,8 +166,9 @@ def container(tmp_path: Path) -> Iterator[Container]:
     yield container
     for process in container.processes:
         process.kill()
+    container.write("crash", "")  # a daemon that a killed shell left behind holds its stderr open
+    for process in container.processes:
         process.communicate()
-    container.write("crash", "")  # for a daemon that a killed shell left behind
 
 
 # --- the text -----------------------------------------------------------------------------
