@@ -7,6 +7,7 @@ comma := ,
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # Modules of webhook/ that are not pure rooms: those that touch the world, and the YAML of the
 # command line. All others must be covered in full.
@@ -122,7 +123,7 @@ audit: $(RELEASE)/.stamp ## ask a vulnerability database about every package of 
 
 image: ## build the container image (IMAGE=dinp:dev); needs Docker
 	@command -v docker >/dev/null || { echo "make image needs the docker command, which is not here." >&2; exit 1; }
-	docker build --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag $(IMAGE) .
 
 clean: ## remove the virtual environment and all that was built
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -168,12 +168,9 @@ def _digest(crane: Path, tag: str) -> str:
         raise UnreachableError(f"the registry's digest is no sha256: {digest[:100]}")
     # By the digest, so that what is looked at is what is pinned.
     manifest = json.loads(_asked(crane, "manifest", f"{tag.rpartition(':')[0]}@{digest}"))
-    if (
-        "manifests" not in manifest
-    ):  # an index of either kind has them; OCI's may lack its mediaType
-        raise UnreachableError(
-            "the registry has it for one platform only, and a release is for all"
-        )
+    # An index of either kind has them; one of OCI's may lack its mediaType.
+    if "manifests" not in manifest:
+        raise UnreachableError("the registry has it for one platform only: a release is for all")
     return digest
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +13,8 @@ import pytest
 
 from tests.installation import image
 from tests.installation.image import Docker
+from tests.release import programs as release
+from tests.terminal import teller
 
 pytestmark = pytest.mark.node
 
@@ -77,3 +81,23 @@ def test_nothing_is_compiled_at_run_time(docker: Docker) -> None:
     count, missing = run(docker, "-c", script, entrypoint="python3").split(" ", 1)
     assert int(count) > 20
     assert missing.strip() == "[]"
+
+
+def test_the_list_of_it(docker: Docker, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """`make sbom` finds in it the packages that it has, by docker alone; the stand-in has no dpkg."""
+    tools = release.find_or_install(teller(request))
+    output = tmp_path / "dinp.cdx.json"
+    done = subprocess.run(  # noqa: S603 - our own command
+        [str(tools.python), "-m", "tools.sbom", image.NAME, f"--output={output}"],
+        cwd=_LOCK.parent,
+        env={**os.environ, "DOCKER_HOST": f"unix://{docker.socket}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 3 == done.returncode, done.stderr
+    assert "incomplete: the image has no /var/lib/dpkg/status" in done.stderr
+    components = json.loads(output.read_text(encoding="utf-8"))["components"]
+    listed = {it["name"]: it["version"] for it in components if it["type"] == "library"}
+    assert json.loads(run(docker, "-c", _LIST, entrypoint="python3")) == listed
+    assert {"python"} == {it["name"] for it in components if it["type"] == "platform"}
