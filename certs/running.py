@@ -57,7 +57,8 @@ async def _open(port: Port, address: str, number: int) -> int:
         return await port.open(address, number)
     except OSError as error:
         shown = f"[{address}]" if ":" in address else address
-        raise ListenError(f"--health-port: {shown}:{number}: {error.strerror or error}") from error
+        cause = str(error.strerror or error).partition(" (while attempting")[0]  # Python adds that
+        raise ListenError(f"--health-port: {shown}:{number}: {cause}") from error
 
 
 def _webhook(
