@@ -123,6 +123,10 @@ async def test_passes_that_fail(monkeypatch: pytest.MonkeyPatch, error: Exceptio
             passes.time += 120
             await passes.more()
             assert (200, "ok\n") == await client.get("/healthz")
+        told = samples(passes.metrics)
+        reason = error.reason if isinstance(error, StoreError) else Reason.BUG
+        assert 9 < told['dinp_certs_passes_total{of="webhook",outcome="failed"}']
+        assert 9 < told[f'dinp_certs_errors_total{{of="webhook",reason="{reason.value}"}}']
         status, text = await client.get("/readyz")
         assert 503 == status
         assert re.fullmatch(r"certificates of tests: the last .* is 600 s old\n", text)
