@@ -114,11 +114,11 @@ def run(**options: Any) -> None:
     """
     logs.configure(cast("logs.Format", options["log_format"]))
     policies = _policy(**options), _docker_policy(options)
-    from certs import running  # noqa: PLC0415 - 1.2 s, which --help and issue do without
+    from certs import health, running  # noqa: PLC0415 - 1.2 s, which --help and issue do without
 
     try:
         asyncio.run(running.run(*policies, options))
-    except (StoreError, running.ListenError) as error:
+    except (StoreError, health.ListenError) as error:
         raise CertsError(str(error)) from error
 
 

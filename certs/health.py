@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -25,8 +26,39 @@ _KEEPALIVE_SECONDS: Final = 60.0
 _EVERY_INTERFACE: Final = ("", "::", "0.0.0.0")  # noqa: S104 - compared with, not bound to
 
 
+class ListenError(Exception):
+    """The port cannot be had; names address and port."""
+
+
+@asynccontextmanager
+async def listening(
+    loops: Mapping[str, Loop], metrics: Metrics, address: str, number: int
+) -> AsyncIterator[int]:
+    """Answer for these loops, by the names that sentences call them by; yield the port.
+
+    `address` of 0.0.0.0 or :: means every interface; `number` of 0 any free port.
+
+    Raises:
+        ListenError: it cannot be had.
+    """
+    port = Port(loops, metrics)
+    try:
+        yield await _opened(port, address, number)
+    finally:
+        await port.close()
+
+
+async def _opened(port: Port, address: str, number: int) -> int:
+    try:
+        return await port.open(address, number)
+    except OSError as error:
+        shown = f"[{address}]" if ":" in address else address
+        cause = str(error.strerror or error).partition(" (while attempting")[0]  # Python adds that
+        raise ListenError(f"--health-port: {shown}:{number}: {cause}") from error
+
+
 class Port:
-    """It answers for loops by the names that sentences call them by."""
+    """One port, and what answers there."""
 
     def __init__(self, loops: Mapping[str, Loop], metrics: Metrics) -> None:
         self._loops = loops
@@ -44,7 +76,7 @@ class Port:
         self._accepting: asyncio.Server | None = None
 
     async def open(self, address: str, port: int) -> int:
-        """Listen on `address`, where 0.0.0.0 and :: mean every interface; return the port.
+        """Listen; return the port.
 
         Raises:
             OSError: it cannot be had.

@@ -96,7 +96,7 @@ class Loop:
 
     @property
     def still(self) -> timedelta:
-        """How long nothing has moved: no pass began or ended, and the API server answered none."""
+        """How long nothing has moved: no pass has begun, and the API server has answered none."""
         return timedelta(seconds=self._clock() - self._moved_at)
 
     @property
@@ -138,8 +138,7 @@ class Loop:
             self._log.info(f"{self._what} checked again", failed_before=self._failures)
         self._failures = 0
         self._streak = self._streak + 1 if passed.writes else 0
-        self._move()
-        self._passed_at = self._moved_at
+        self._passed_at = self._clock()
         if self._observer is not None:
             self._observer.passed(passed)
         return min(passed.wait, _RESYNC).total_seconds()
@@ -148,7 +147,6 @@ class Loop:
         self._moved_at = self._clock()
 
     def _next_try(self, reason: Reason) -> float:
-        self._move()
         if self._observer is not None:
             self._observer.failed(reason)
         self._failures += 1

@@ -9,18 +9,13 @@ from typing import Any
 
 import structlog
 
-from certs import calls, rotation, store
+from certs import calls, health, rotation, store
 from certs.docker import rotation as docker_rotation
 from certs.docker import store as docker_store
 from certs.docker.policy import Policy as DockerPolicy
-from certs.health import Port
 from certs.metrics import Metrics
 from certs.passes import Loop
 from certs.policy import Policy
-
-
-class ListenError(Exception):
-    """The health port cannot be had; names address and port."""
 
 
 async def run(policy: Policy, docker_policy: DockerPolicy, options: Mapping[str, Any]) -> None:
@@ -28,7 +23,7 @@ async def run(policy: Policy, docker_policy: DockerPolicy, options: Mapping[str,
 
     Raises:
         StoreError: no cluster can be found.
-        ListenError: the health port cannot be had.
+        health.ListenError: the health port cannot be had.
     """
     stop = asyncio.Event()
     for ending in (signal.SIGTERM, signal.SIGINT):
@@ -39,25 +34,13 @@ async def run(policy: Policy, docker_policy: DockerPolicy, options: Mapping[str,
         if options["shared_daemons"]:
             docker = _shared_daemons(api, metrics, docker_policy, options)
             loops["certificates of shared daemons"] = docker
-        port = Port(loops, metrics)
-        try:
-            number = await _open(port, options["bind_address"], options["health_port"])
+        where = options["bind_address"], options["health_port"]
+        async with health.listening(loops, metrics, *where) as port, asyncio.TaskGroup() as group:
             structlog.get_logger().info(
-                "keeping certificates right", names=list(policy.names), health_port=number
+                "keeping certificates right", names=list(policy.names), health_port=port
             )
-            async with asyncio.TaskGroup() as group:
-                for loop in loops.values():
-                    group.create_task(loop.run(stop))
-        finally:
-            await port.close()
-
-
-async def _open(port: Port, address: str, number: int) -> int:
-    try:
-        return await port.open(address, number)
-    except OSError as error:
-        shown = f"[{address}]" if ":" in address else address
-        raise ListenError(f"--health-port: {shown}:{number}: {error.strerror or error}") from error
+            for loop in loops.values():
+                group.create_task(loop.run(stop))
 
 
 def _webhook(

@@ -66,8 +66,9 @@ class Site:
         clock = Clock(lambda: self.store.now + self.wrong_by, lambda: 0.0)
         self._rotation = DockerRotation(self.store, POLICY, clock)
 
-    def run_pass(self) -> None:
-        asyncio.run(self._rotation.run_pass())
+    def run_pass(self) -> timedelta:
+        """One pass; how long it says that the next may wait."""
+        return asyncio.run(self._rotation.run_pass()).wait
 
     def daemon(self) -> KeyPair:
         """What certs would sign for a daemon now (here with the usage of a client)."""
@@ -216,3 +217,22 @@ def test_the_webhook(age: int, ahead: timedelta, wrong_for: int) -> None:
     signing = read_authorities(site.cluster.secrets["ca"].data).signing
     assert signing is not None
     assert not inspection.is_of_the_future(signing.certificate, site.cluster.now)
+
+
+@pytest.mark.parametrize("seconds", [0, 5])
+def test_a_successor_of_the_webhooks_ca_from_the_future(seconds: int) -> None:
+    """A CA that was made before its time, and has signed nothing, never does: no request is dropped."""
+    site = WebhookSite()
+    site.run_passes(30)
+    site.live(241)
+    site.wrong_by = 6 * DAY
+    site.run_passes(seconds)
+    following = read_authorities(site.cluster.secrets["ca"].data).next
+    assert following is not None
+    assert inspection.is_of_the_future(following.certificate, site.cluster.now)
+    site.wrong_by = timedelta()
+    for _ in range(20):
+        site.run_passes(0)
+        assert site.is_taken()
+        known = read_authorities(site.cluster.secrets["ca"].data)
+        assert following.certificate not in known.certificates

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
+import socket
 import sys
 from base64 import b64decode
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from certs import durations, inspection
 from certs.cli import certs
-from tests.certs.fake_api import CONFIGURATION, fake_api
+from tests.certs.fake_api import CONFIGURATION, FakeApi, fake_api
 from tests.certs.openssl import complaint, is_verified
 
 ROOT = Path(__file__).parents[2]
@@ -189,3 +192,45 @@ async def test_run(tmp_path: Path, log_format: str) -> None:
         said: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()]
         expected = ["issued a CA", "published caBundle", "issued a serving certificate"]
         assert expected == [line["event"] for line in said if "why" in line]
+
+
+async def test_run_is_watched(tmp_path: Path) -> None:
+    """The process answers the kubelet and Prometheus on the port that it logs."""
+    async with fake_api() as api:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "from certs.cli import certs; certs()", "run"),
+            *("--no-shared-daemons", "--kubeconfig", str(api.kubeconfig(tmp_path))),
+            *("--bind-address", "127.0.0.1", "--health-port", "0"),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert process.stdout is not None
+        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+            port = json.loads(await process.stdout.readline())["health_port"]
+            while await status(session, port, "/readyz") != 200:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+            assert 200 == await status(session, port, "/healthz")
+            async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                text = await answer.text()
+            process.send_signal(signal.SIGTERM)
+            await process.communicate()
+    assert 0 == process.returncode
+    kinds = set(re.findall(r'^dinp_certs_certificates\{kind="([^"]+)"\} 1\.0$', text, re.MULTILINE))
+    assert {"webhook", "webhook-ca"} == kinds
+    assert 'dinp_certs_passes_total{of="webhook",outcome="done"}' in text
+
+
+async def status(session: aiohttp.ClientSession, port: int, path: str) -> int:
+    async with session.get(f"http://127.0.0.1:{port}{path}") as answer:
+        return answer.status
+
+
+def test_run_on_a_port_that_is_taken(tmp_path: Path) -> None:
+    """It says which, and ends with 2."""
+    kubeconfig = FakeApi().kubeconfig(tmp_path, "http://127.0.0.1:1")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = ("--bind-address", "127.0.0.1", "--health-port", str(port))
+        done = invoke("run", "--kubeconfig", str(kubeconfig), *options)
+    assert 2 == done.exit_code
+    assert f"dinp: --health-port: 127.0.0.1:{port}: Address already in use\n" == done.stderr

@@ -77,6 +77,34 @@ def test_a_broken_block() -> None:
     assert frozenset({CA.certificate, BAD}) == inspection.blocks(CA.certificate + BAD)
 
 
+def test_blocks_are_found_in_a_moment() -> None:
+    """A megabyte of beginnings without an end costs no more than its length."""
+    assert frozenset() == inspection.blocks(b"-----BEGIN CERTIFICATE-----" * 40_000)
+    bundle = b"-----BEGIN CERTIFICATE-----" * 40_000 + b"-----END CERTIFICATE-----"
+    assert frozenset({bundle}) == inspection.blocks(bundle)
+
+
+@pytest.mark.parametrize("size", [1, 2**20])
+def test_nothing_large_is_remembered(size: int) -> None:
+    """What is longer than any certificate or key is no pair, and no cache keeps it."""
+    more = b"#" * size
+    for at in range(5):
+        large = LEAF.certificate + b"%d" % at + more
+        expected = len(large) < 32 * 1024
+        assert expected is (inspection.parse(large) is not None)
+        assert expected is inspection.is_issued_by(large, CA.certificate)
+        assert expected is inspection.is_pair(KeyPair(large, LEAF.key))
+    caches = (inspection._parse, inspection._is_pair, inspection._is_issued_by)
+    for cache in caches:
+        assert cache.cache_info().maxsize * 2 * 32 * 1024 <= 16 * 2**20  # type: ignore[operator]  # it has a bound
+    before = [cache.cache_info().currsize for cache in caches]
+    large = LEAF.certificate + b"again" + b"#" * 2**20
+    assert not inspection.is_pair(KeyPair(LEAF.certificate, large))
+    assert not inspection.is_issued_by(large, CA.certificate)
+    assert inspection.parse(large) is None
+    assert before == [cache.cache_info().currsize for cache in caches]
+
+
 def test_join() -> None:
     """Each certificate once, in order."""
     both = [CA.certificate, OTHER.certificate, CA.certificate]

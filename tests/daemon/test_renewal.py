@@ -51,9 +51,35 @@ def test_of_no_published_ca() -> None:
     assert When.NEVER is renewal.certificate_need(certificate, Published(), NOW).when
 
 
+@pytest.mark.parametrize(
+    ("expected", "ahead"),
+    [
+        (When.NEVER, timedelta(minutes=19)),
+        (When.NOW, timedelta(minutes=21)),
+        (When.NOW, 3 * DAY),
+        (When.NOW, 400 * DAY),
+    ],
+)
+def test_from_the_future(expected: When, ahead: timedelta) -> None:
+    """One that a clock has issued which was ahead is of no use to any client: replaced at once."""
+    certificate = leaf(-ahead).certificate
+    for authorities in (published(), Published()):
+        assert expected is renewal.certificate_need(certificate, authorities, NOW).when
+
+
+@pytest.mark.parametrize(("expected", "days"), [(When.NEVER, 0), (When.NOW, 3)])
+def test_of_a_ca_from_the_future(expected: When, days: int) -> None:
+    """A certificate that is valid now is of no use where its CA is not; that of another CA is."""
+    ca = authority("ahead", -days * DAY)
+    there = published(servers=(SERVERS, ca))
+    assert expected is renewal.certificate_need(leaf(timedelta(), ca).certificate, there, NOW).when
+    assert When.NEVER is renewal.certificate_need(FRESH.certificate, there, NOW).when
+
+
 OLD: Final = authority("old", 100 * DAY)
 ENDED: Final = authority("ended", 10 * DAY, DAY)
 NEW: Final = authority("new", DAY)
+AHEAD: Final = authority("ahead", -3 * DAY)
 WAITED: Final = authority("waited", 31 * DAY)
 
 
@@ -66,8 +92,25 @@ WAITED: Final = authority("waited", 31 * DAY)
         (When.NOW, (CLIENTS,), (CLIENTS, WAITED)),
         (When.NOW, (CLIENTS, OLD), (CLIENTS,)),
         (When.NOW, (OLD,), (NEW,)),
+        (When.NOW, (AHEAD,), (AHEAD, NEW)),
+        (When.NOW, (AHEAD, ENDED), (AHEAD, NEW)),
+        (When.IDLE, (AHEAD, CLIENTS), (AHEAD, CLIENTS, NEW)),
+        (When.NEVER, (AHEAD,), (AHEAD,)),
+        (When.IDLE, (ENDED,), (ENDED, AHEAD)),
     ],
-    ids=["the same", "one has ended", "one more", "one more, long ago", "one less", "another"],
+    ids=[
+        "the same",
+        "one has ended",
+        "one more",
+        "one more, long ago",
+        "one less",
+        "another",
+        "none that is valid, and one more that is",
+        "one from the future and one that has ended, and one more",
+        "one that is valid beside one from the future",
+        "from the future, and no other",
+        "one more, which is not valid either",
+    ],
 )
 def test_by_the_cas_of_clients(
     expected: When, running: tuple[object, ...], now_published: tuple[object, ...]
