@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -68,12 +68,14 @@ def serving(
     environment: Mapping[str, str] | None = None,
     stop_seconds: float = _STOP_SECONDS,
     within: Path | None = None,
+    within_cgroup: Callable[[Sequence[str]], Sequence[str]] = list,
 ) -> Iterator[Serving]:
     """Start it with a throw-away certificate for 127.0.0.1 and localhost; end it by SIGTERM.
 
     `arguments` are flags of `dinp serve`, `environment` the whole environment (default:
     this one's). After `stop_seconds` it is killed. Its folder is made in `within` (default: the
-    folder for temporary files), and is all that a SIGKILL of this process leaves.
+    folder for temporary files), and is all that a SIGKILL of this process leaves. `within_cgroup`
+    makes another command of the server's, as by tests/memory_cgroups.py.
 
     Raises:
         ServingError: it did not say within two minutes that it serves.
@@ -81,7 +83,7 @@ def serving(
     with tempfile.TemporaryDirectory(prefix="dinp-serving-", dir=within) as name:
         directory = Path(name)
         write_certificate(directory)
-        process = _start(directory, arguments, environment)
+        process = _start(directory, within_cgroup, arguments, environment)
         try:
             ports = _wait_until_serving(process, directory)
             context = ssl.create_default_context(cafile=str(directory / "ca.crt"))
@@ -145,7 +147,10 @@ def admission_review(pod: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _start(
-    directory: Path, arguments: Sequence[str], environment: Mapping[str, str] | None
+    directory: Path,
+    within_cgroup: Callable[[Sequence[str]], Sequence[str]],
+    arguments: Sequence[str],
+    environment: Mapping[str, str] | None,
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "webhook.cli", "serve"]
     command += ["--bind-address", "127.0.0.1", "--secure-port", "0", "--health-port", "0"]
@@ -155,7 +160,7 @@ def _start(
     # A file and not a pipe: a pipe that nobody reads would stop the server when it is full.
     with (directory / "log").open("wb") as log:
         return subprocess.Popen(  # noqa: S603 - our own program
-            with_parent(command), stdout=log, stderr=log, env=environment
+            with_parent(within_cgroup(command)), stdout=log, stderr=log, env=environment
         )
 
 
