@@ -50,7 +50,7 @@ e2e-all: $(STAMP) ## the same and the long tail: soaks, versions, every row of t
 	@$(SUITES) e2e-all
 else
 unit: $(STAMP)
-	$(BIN)/python -m pytest -m 'not cluster and not node' $(ARGS)
+	$(BIN)/python -m pytest -m 'not cluster and not node and not root' $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)

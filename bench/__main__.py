@@ -1,4 +1,4 @@
-"""`make bench`: how fast dinp is, next to the targets. Takes about five minutes.
+"""`make bench`: how fast dinp is, next to the targets. Takes about six minutes.
 
     python -m bench [--require-cluster] [--only PART …]
 
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import cluster, inprocess, load
+from bench import beside, cluster, inprocess, load
 from bench.report import Part, Report
 from bench.servers import BenchError
 
@@ -25,9 +25,10 @@ _PARTS: Final[dict[str, Callable[[], Part]]] = {
     "process": load.measure_process,
     "inprocess": inprocess.measure,
     "tls": load.measure_load,
+    "beside": beside.measure,
     "cluster": cluster.measure,
 }
-_TARGETS: Final = {"tls": load.TARGETS, "cluster": cluster.TARGETS}
+_TARGETS: Final = {"tls": load.TARGETS, "beside": beside.TARGETS, "cluster": cluster.TARGETS}
 
 
 def main() -> int:

@@ -33,9 +33,15 @@ class Running:
     """A server on loopback."""
 
     port: int
-    pid: int
+    health_port: int
+    process: subprocess.Popen[bytes]
     directory: Path  # has its ca.crt
     ready_seconds: float  # from its start until /readyz said so (of a peer: until it served)
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self.process.pid
 
     def resident(self) -> float:
         """MiB of memory that it holds now."""
@@ -55,6 +61,18 @@ def cores() -> tuple[int, int]:
     if len(usable) < 2:
         raise BenchError("the load needs a core beside the server's, and there is only one")
     return usable[0], usable[1]
+
+
+def pin_children(pid: int, core: int) -> None:
+    """Pin what a process has started to a core; waits a second for it to start something."""
+    deadline = time.monotonic() + 1
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    while not (found := children.read_text(encoding="ascii").split()):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(_POLL_SECONDS)
+    for child in found:
+        os.sched_setaffinity(int(child), {core})
 
 
 @contextmanager
@@ -97,7 +115,7 @@ def _running(command: Sequence[str], directory: Path, core: int | None) -> Itera
         seconds = time.perf_counter() - began
         if core is not None:
             os.sched_setaffinity(process.pid, {core})
-        yield Running(ports["port"], process.pid, directory, seconds)
+        yield Running(ports["port"], ports["health_port"], process, directory, seconds)
     finally:
         process.terminate()
         try:

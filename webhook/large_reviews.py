@@ -36,7 +36,7 @@ class NotReviewedError(Exception):
 
 
 class FailedError(Exception):
-    """A bug of ours, or the process has ended: the message is a traceback, or says how."""
+    """A bug of ours: the message is a traceback."""
 
 
 class LargeReviews:
@@ -61,8 +61,8 @@ class LargeReviews:
 
         Raises:
             ReviewError: as review() does.
-            NotReviewedError: it takes too much memory or time.
-            FailedError: see there.
+            NotReviewedError: it takes too much memory or time, or has ended the process.
+            FailedError: a bug of ours.
         """
         try:
             async with asyncio.timeout(self._seconds):
@@ -77,7 +77,8 @@ class LargeReviews:
             why = f"the review took longer than {self._seconds:g} s"
             raise NotReviewedError(503, why) from None
         except (OSError, asyncio.IncompleteReadError) as error:
-            raise FailedError(f"the process for large reviews has ended: {self._kill()}") from error
+            why = f"the process for large reviews has ended: {self._kill()}"
+            raise NotReviewedError(503, why) from error
         except asyncio.CancelledError:
             self._kill()  # nobody will read its answer
             raise
@@ -125,6 +126,9 @@ class LargeReviews:
             case Answer.NO_REVIEW:
                 raise ReviewError(said.decode())
             case Answer.TOO_MUCH:
+                raise NotReviewedError(413, said.decode())
+            case Answer.NO_MEMORY:
+                self._kill()
                 raise NotReviewedError(413, said.decode())
             case Answer.FAILED:
                 raise FailedError(said.decode())

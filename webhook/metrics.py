@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import Final
 
@@ -23,6 +24,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 # A review takes 0.1 ms; beyond 5 s the API server has given up.
 _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_FRESH_SECONDS: Final = 0.1
 _BYTES: Final = tuple(float(1024 * 4**power) for power in range(8))  # 1 KiB to 16 MiB
 
 
@@ -70,6 +72,7 @@ class Metrics:
         )
         Info("dinp_build", "Version of dinp.", registry=registry).info({"version": __version__})
         ProcessCollector(registry=registry)
+        self._exposed_at, self._exposed = -_FRESH_SECONDS, b""
 
     def review(self, outcome: Outcome, *, rule: str, seconds: float, received: int) -> None:
         """Count one answered review. `rule` is its URL path below /pods/; sizes are bytes."""
@@ -93,5 +96,11 @@ class Metrics:
         self._not_after.set(not_after.timestamp())
 
     def exposition(self) -> bytes:
-        """All of it in the text format 0.0.4, whose type is CONTENT_TYPE."""
-        return generate_latest(self._registry)
+        """All of it in the text format 0.0.4, whose type is CONTENT_TYPE.
+
+        Up to a tenth of a second old: writing it takes as long as some reviews.
+        """
+        now = time.monotonic()
+        if now - self._exposed_at >= _FRESH_SECONDS:
+            self._exposed_at, self._exposed = now, generate_latest(self._registry)
+        return self._exposed

@@ -59,7 +59,7 @@ def test_each_file_is_in_a_suite() -> None:
     files = [str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("test_*.py")]
     assert [] == [file for file in files if not any(_reads(suite, file) for suite in ALL)]
     unit, quick = (suite for suite in ALL if suite.name in ("unit", "properties"))
-    marked = re.compile(r"^pytestmark = .*mark\.(cluster|node)", re.MULTILINE)
+    marked = re.compile(r"^pytestmark = .*mark\.(cluster|node|root)", re.MULTILINE)
     left_out = [file for file in files if not _reads(unit, file) and not _reads(quick, file)]
     assert [] == [file for file in left_out if not marked.search((ROOT / file).read_text("utf-8"))]
 
