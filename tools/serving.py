@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -68,12 +68,14 @@ def serving(
     environment: Mapping[str, str] | None = None,
     stop_seconds: float = _STOP_SECONDS,
     within: Path | None = None,
+    within_cgroup: Callable[[Sequence[str]], Sequence[str]] = list,
 ) -> Iterator[Serving]:
     """Start it with a throw-away certificate for 127.0.0.1 and localhost; end it by SIGTERM.
 
     `arguments` are flags of `dinp serve`, `environment` the whole environment (default:
     this one's). After `stop_seconds` it is killed. Its folder is made in `within` (default: the
-    folder for temporary files), and is all that a SIGKILL of this process leaves.
+    folder for temporary files), and is all that a SIGKILL of this process leaves. `within_cgroup`
+    makes another command of the server's.
 
     Raises:
         ServingError: it did not say within two minutes that it serves.
@@ -86,7 +88,9 @@ def serving(
         command += ["--tls-cert-file", str(directory / "tls.crt")]
         command += ["--tls-private-key-file", str(directory / "tls.key"), "--shutdown-delay", "0"]
         command += arguments
-        with started(directory, command, environment, stop_seconds=stop_seconds) as server:
+        with started(
+            directory, within_cgroup(command), environment, stop_seconds=stop_seconds
+        ) as server:
             yield server
 
 
