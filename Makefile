@@ -14,7 +14,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORLD := $(subst $() ,$(comma),$(patsubst %,webhook/%.py,cli inject listening logs manifests metrics pod_templates serve server tls yamledit/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run unit test e2e e2e-all apiserver cluster cluster-down soak fuzz bench bench-start check corpus lock pin sbom audit image clean
+.PHONY: help demo run unit test e2e e2e-all apiserver cluster cluster-down soak attack attack-quick fuzz bench bench-start check corpus lock pin sbom audit image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,12 @@ cluster-down: $(STAMP) ## end that of this checkout from another terminal, and r
 
 soak: $(STAMP) ## creates under load at a real API server while certificates rotate and servers are replaced
 	@$(BIN)/python -m tools.soak $(ARGS)
+
+attack: $(STAMP) ## what strangers and Pod authors may send, at the server in its manifest's memory: root; under eight minutes
+	@$(BIN)/python -m tools.attack $(ARGS)
+
+attack-quick: $(STAMP) ## the short rows of that, and one family of each list and text: under three minutes
+	@$(BIN)/python -m tools.attack --quick $(ARGS)
 
 N ?= 100000
 fuzz: $(STAMP) ## send N=100000 odd bodies to review() in process; only 200 and 400 may come out

@@ -1,12 +1,12 @@
 """`make attack`: what strangers and Pod authors may send, against the built server.
 
-    python -m tools.attack [--quick] [--seed 0] [--only ROW …]
+    python -m tools.attack [--quick] [--seed 0] [--only ROW …] [--folder build]
 
 The server is `dinp serve` with the arguments, the memory limit and the config file of
 manifests/base, in a memory cgroup of its own, and with 1,024 open files. Each row of the table
 starts another one. Exit code 1: something did not hold; the table says what was expected and what
-was seen, and is written to build/attack.txt (or attack-quick.txt), too. 2: wrong usage, or no cgroup can be
-made here. Needs root, for the cgroup. All of it takes under eight minutes on two cores, --quick three.
+was seen, and is written to attack.txt or attack-quick.txt in the folder, too; or no cgroup can be made here,
+for which it needs root. All of it takes under eight minutes on two cores, --quick under three.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tools.attack import (
     too_long,
 )
 from tools.attack.cgroup import CgroupError, cgroup
-from tools.attack.table import SERVER, Result, Row, Run, figures
+from tools.attack.table import SERVER, Result, Row, Run, to_its_end
 from tools.processes import interrupt_by_signals
 
 TABLE: Final = (
@@ -53,31 +53,29 @@ _OPEN_FILES: Final = 16_384  # of this process: all kinds of connections at once
 @click.option("--quick", is_flag=True, help="The short rows, and fewer families.")
 @click.option("--seed", default=0, help="Picks the families of --quick, and how each is reviewed.")
 @click.option("--only", multiple=True, metavar="ROW", help="Rows whose names begin like this.")
+@click.option("--folder", type=Path, default=_BUILD, show_default="build", help="Of the table.")
 @click.option("--program", default=SERVER, hidden=True)
-def main(quick: bool, seed: int, only: tuple[str, ...], program: str) -> None:
+def main(quick: bool, seed: int, only: tuple[str, ...], folder: Path, program: str) -> None:
     """Run it."""
     rows = [row for row in TABLE if _is_wanted(row, only, quick=quick)]
     if not rows:
         raise click.UsageError(f"no row begins so: {', '.join(row.name for row in TABLE)}")
     interrupt_by_signals()
     _raise_open_files()
-    results: list[Result] = []
     try:
         with cgroup(deployment.read().memory):
             pass  # whether it can be made, before anything else
         say(f"{len(rows)} rows, seed {seed}")
-        for row in rows:
-            results.append(run_row(row, Run(quick, seed, say, program)))
-            print("\n".join(report.of(results[-1])), flush=True)
+        results = [run_row(row, Run(quick, seed, say, program)) for row in rows]
     except CgroupError as error:
         print(f"attack: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     text = "\n".join(report.lines(results))
-    _BUILD.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     name = "attack-quick.txt" if quick else "attack.txt"
-    (_BUILD / name).write_text(f"{text}\n", encoding="utf-8")
+    (folder / name).write_text(f"{text}\n", encoding="utf-8")
     print(f"\n{text}")
     sys.exit(0 if all(result.is_well for result in results) else 1)
 
@@ -91,8 +89,10 @@ def run_row(row: Row, run: Run) -> Result:
     """Look at one row to its end."""
     began = time.monotonic()
     say(f"{row.name}: {row.sent}")
-    seen = list(figures(row, run))
-    return Result(row, seen, time.monotonic() - began)
+    seen = list(to_its_end(row.look(run), run))
+    result = Result(row, seen, time.monotonic() - began)
+    say(f"{row.name}: {'well' if result.is_well else 'MISS'}, {result.seconds:.0f} s")
+    return result
 
 
 def _is_wanted(row: Row, only: tuple[str, ...], *, quick: bool) -> bool:

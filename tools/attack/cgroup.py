@@ -70,7 +70,7 @@ class Cgroup:
 
 
 @contextmanager
-def cgroup(limit: int, mounts: Path = MOUNTS) -> Iterator[Cgroup]:
+def cgroup(limit: int) -> Iterator[Cgroup]:
     """Make one of `limit` bytes, without swap.
 
     Raises:
@@ -78,7 +78,7 @@ def cgroup(limit: int, mounts: Path = MOUNTS) -> Iterator[Cgroup]:
     """
     made: list[Path] = []
     try:
-        yield _make(limit, mounts.read_text(encoding="utf-8"), made)
+        yield _make(limit, MOUNTS.read_text(encoding="utf-8"), made)
     except PermissionError as error:
         raise CgroupError(f"{error.filename} may not be written: {_HOW}") from error
     finally:

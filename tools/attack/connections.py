@@ -18,7 +18,7 @@ from typing import Final
 
 from tools.attack import target as targets
 from tools.attack.table import Figure, Row, Run, at_most, none_of
-from tools.attack.target import Answer, Target, ask, target
+from tools.attack.target import Answer, Target, ask, attacked
 
 HELD: Final = 1100
 ANSWERED_SECONDS: Final = 5.0
@@ -140,18 +140,15 @@ def _badness(answer: Answer) -> tuple[bool, float]:
     return answer.status != 200, answer.seconds
 
 
-def _look(open_one: Open, run: Run, *, trickle: bool = False) -> Iterator[Figure]:
-    with target(run) as server:
-        with held(open_one, server, trickle=trickle) as opened:
-            yield Figure("opened", f"{len(opened)} of {HELD}", "any number", is_well=True)
-            yield from answered(server, times=3 if run.quick else 8)
-        yield from server.kept()
+def _look(open_one: Open, server: Target, run: Run, *, trickle: bool = False) -> Iterator[Figure]:
+    with held(open_one, server, trickle=trickle) as opened:
+        yield Figure("opened", f"{len(opened)} of {HELD}", "any number", is_well=True)
+        yield from answered(server, times=3 if run.quick else 8)
 
 
-def _look_at_all(run: Run) -> Iterator[Figure]:
+def _look_at_all(server: Target, _run: Run) -> Iterator[Figure]:
     """Every kind at once, as many of each."""
     with (
-        target(run) as server,
         held(handshaken, server),
         held(half_handshaken, server),
         held(begun, server, trickle=True),
@@ -159,17 +156,15 @@ def _look_at_all(run: Run) -> Iterator[Figure]:
         held(partial(begun, health=True), server, trickle=True),
     ):
         yield from answered(server, times=5)
-        yield from server.kept()
 
 
 # ---- that go on ----------------------------------------------------------------------------
 
 
-def _look_at_pools(run: Run) -> Iterator[Figure]:
+def _look_at_pools(server: Target, run: Run) -> Iterator[Figure]:
     """A pool has connections that were used, and dialled ones that never were: Go's has both."""
     idle = _SHORT_IDLE_SECONDS if run.quick else _IDLE_SECONDS
     with (
-        target(run) as server,
         closing(server.connection()) as used,
         closing(server.connection()) as unused,
     ):
@@ -185,10 +180,9 @@ def _look_at_pools(run: Run) -> Iterator[Figure]:
             )
             holds = "200 on the same connection"
             yield Figure(f"{what}, then idle for {idle:g} s: a POST", said, holds, is_well)
-        yield from server.kept()
 
 
-def _look_at_burst(run: Run) -> Iterator[Figure]:
+def _look_at_burst(server: Target, _run: Run) -> Iterator[Figure]:
     """So many creations at once, as the API server sends them: each on a connection of its own."""
     ready = threading.Barrier(_BURST)
 
@@ -196,13 +190,12 @@ def _look_at_burst(run: Run) -> Iterator[Figure]:
         ready.wait(targets.PATIENCE)
         return server.review()
 
-    with target(run) as server, ThreadPoolExecutor(_BURST) as pool:
+    with ThreadPoolExecutor(_BURST) as pool:
         answers = list(pool.map(one, [server] * _BURST))
         bad = [answer.shown for answer in answers if answer.status != 200]
         slowest = max(answer.seconds for answer in answers)
         what = f"{_BURST} reviews at once, each on a new connection, the slowest {slowest:.2f} s"
         yield none_of(what, bad, _BURST, "200")
-        yield from server.kept()
 
 
 _HOLDS: Final = f"a new review and health checks are answered in {ANSWERED_SECONDS:g} s"
@@ -212,56 +205,56 @@ ROWS: Final = (
         "idle, 8443",
         f"{HELD} TLS connections that send nothing",
         _HOLDS,
-        partial(_look, handshaken),
+        attacked(partial(_look, handshaken)),
     ),
     Row(
         "half-open, 8443",
         f"{HELD} halves of a ClientHello",
         _HOLDS,
-        partial(_look, half_handshaken),
+        attacked(partial(_look, half_handshaken)),
     ),
     Row(
         "silent, 8443",
         f"{HELD} TCP connections without TLS",
         _HOLDS,
-        partial(_look, plain),
+        attacked(partial(_look, plain)),
         is_quick=False,
     ),
     Row(
         "byte a second, 8443",
         f"{HELD} heads of requests over TLS, a byte a second",
         _HOLDS,
-        partial(_look, begun, trickle=True),
+        attacked(partial(_look, begun, trickle=True)),
     ),
     Row(
         "idle, health",
         f"{HELD} connections that send nothing",
         _HOLDS,
-        partial(_look, partial(plain, health=True)),
+        attacked(partial(_look, partial(plain, health=True))),
     ),
     Row(
         "byte a second, health",
         f"{HELD} heads of requests, a byte a second",
         _HOLDS,
-        partial(_look, partial(begun, health=True), trickle=True),
+        attacked(partial(_look, partial(begun, health=True), trickle=True)),
     ),
     Row(
         "all connections",
         f"{HELD} of each kind at once, to both ports",
         _HOLDS,
-        _look_at_all,
+        attacked(_look_at_all),
         is_quick=False,
     ),
     Row(
         "pool",
         "a POST on a connection that was idle, as Go's clients do",
         "it is served while there is room",
-        _look_at_pools,
+        attacked(_look_at_pools),
     ),
     Row(
         "burst",
         f"{_BURST} creations at once",
         "all are answered, within the memory",
-        _look_at_burst,
+        attacked(_look_at_burst),
     ),
 )

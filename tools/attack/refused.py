@@ -11,7 +11,7 @@ from typing import Any, Final
 from tools.attack import connections
 from tools.attack import target as targets
 from tools.attack.table import Figure, Row, Run, at_most, none_of
-from tools.attack.target import Answer, Target, ask, target
+from tools.attack.target import Answer, Target, ask, attacked
 
 _REFUSED: Final = 2000
 _MALFORMED: Final = 300
@@ -28,35 +28,29 @@ _KINDS: Final = (
 _NO_NUMBERS: Final = frozenset({"code", "ms", "port", "health_port", "delay"})
 
 
-def _look(run: Run) -> Iterator[Figure]:
-    with target(run) as server:
-        server.review()
-        before = len(_lines(server))
-        with closing(server.connection()) as connection:
-            answers = [ask(connection, *_KINDS[at % len(_KINDS)]) for at in range(_REFUSED)]
-        yield _all_refused(answers)
-        time.sleep(1)
-        yield at_most(
-            "lines in the log", len(_lines(server)) - before, _REFUSED / _SHARE, "lines", 0
-        )
-        yield _left_out(server, before)
-        yield from server.kept()
+def _look(server: Target, _run: Run) -> Iterator[Figure]:
+    server.review()
+    before = len(_lines(server))
+    with closing(server.connection()) as connection:
+        answers = [ask(connection, *_KINDS[at % len(_KINDS)]) for at in range(_REFUSED)]
+    yield _all_refused(answers)
+    time.sleep(1)
+    yield at_most("lines in the log", len(_lines(server)) - before, _REFUSED / _SHARE, "lines", 0)
+    yield _left_out(server, before)
 
 
-def _look_at_malformed(run: Run) -> Iterator[Figure]:
-    with target(run) as server:
-        server.review()
-        before = len(_lines(server))
-        for at in range(_MALFORMED):
-            with suppress(OSError), closing(_open(server, encrypted=at % 2 == 0)) as connection:
-                connection.sendall(b"NO SUCH THING\r\n\r\n")
-                connection.recv(1000)
-        time.sleep(1)
-        lines = len(_lines(server)) - before
-        what = f"lines in the log after {_MALFORMED} requests that are no HTTP, or no TLS"
-        yield at_most(what, lines, _MALFORMED / _SHARE, "lines", 0)
-        yield from connections.answered(server, times=1)
-        yield from server.kept()
+def _look_at_malformed(server: Target, _run: Run) -> Iterator[Figure]:
+    server.review()
+    before = len(_lines(server))
+    for at in range(_MALFORMED):
+        with suppress(OSError), closing(_open(server, encrypted=at % 2 == 0)) as connection:
+            connection.sendall(b"NO SUCH THING\r\n\r\n")
+            connection.recv(1000)
+    time.sleep(1)
+    lines = len(_lines(server)) - before
+    what = f"lines in the log after {_MALFORMED} requests that are no HTTP, or no TLS"
+    yield at_most(what, lines, _MALFORMED / _SHARE, "lines", 0)
+    yield from connections.answered(server, times=1)
 
 
 def _open(server: Target, *, encrypted: bool) -> Any:
@@ -102,13 +96,13 @@ ROWS: Final = (
         "refused requests",
         f"{_REFUSED:,} requests that are refused",
         "the lines of the log are bounded, and say how many were left out",
-        _look,
+        attacked(_look),
     ),
     Row(
         "malformed requests",
         f"{_MALFORMED:,} connections that speak something else",
         "the lines of the log are bounded",
-        _look_at_malformed,
+        attacked(_look_at_malformed),
         is_quick=False,
     ),
 )

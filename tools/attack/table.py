@@ -46,6 +46,9 @@ class Run:
     program: str = SERVER
 
 
+Look = Callable[[Run], Iterator[Figure]]
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row: what is sent, what must hold, and what looks at it. Not quick: in the full run alone."""
@@ -53,7 +56,7 @@ class Row:
     name: str
     sent: str
     holds: str
-    look: Callable[[Run], Iterator[Figure]]
+    look: Look
     is_quick: bool = True
 
 
@@ -71,14 +74,11 @@ class Result:
         return bool(self.figures) and all(figure.is_well for figure in self.figures)
 
 
-_HOLDS: Final = "the row is run to its end"
-
-
-def figures(row: Row, run: Run) -> Iterator[Figure]:
-    """What the row sees; whatever ends it before its end is a miss, and the other rows go on."""
+def to_its_end(seen: Iterator[Figure], run: Run) -> Iterator[Figure]:
+    """What is seen; whatever ends that before its end is a miss, and all else goes on."""
     try:
-        yield from row.look(run)
+        yield from seen
     except Exception as error:  # noqa: BLE001 - a server that died, or a fault of ours: never a pass
-        said = f"{type(error).__name__}: {error}"
         run.say("".join(traceback.format_exception(error)))
-        yield Figure("the row itself", said[:300], _HOLDS, is_well=False)
+        said = f"{type(error).__name__}: {error}"
+        yield Figure("the row itself", said[:300], "it is run to its end", is_well=False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
+import os
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from bench import reviews
 from tools.attack import deployment
 from tools.attack.cgroup import Cgroup, cgroup
 from tools.attack.deployment import Deployment
-from tools.attack.table import Figure, Run
+from tools.attack.table import Figure, Look, Run, to_its_end
 from tools.serving import Serving, started, write_certificate
 from webhook.rules import INJECT
 
@@ -149,8 +151,22 @@ def target(run: Run) -> Iterator[Target]:
         join = ["sh", "-c", _JOIN, "sh", str(_OPEN_FILES), *map(str, made.joins), "--"]
         serve = [sys.executable, "-m", run.program, *found.command(tls)]
         ports = ["--bind-address", "127.0.0.1", "--secure-port", "0", "--health-port", "0"]
-        with started(tls, [*join, *serve, *ports], stop_seconds=0) as server:
+        # Without coverage, which makes it eight times as slow.
+        kept = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")}
+        with started(tls, [*join, *serve, *ports], kept, stop_seconds=0) as server:
             yield Target(server, made, found)
+
+
+def attacked(look: Callable[[Target, Run], Iterator[Figure]]) -> Look:
+    """A row's look at a server of its own; at its end, whether that is still there."""
+
+    @functools.wraps(look)
+    def whole(run: Run) -> Iterator[Figure]:
+        with target(run) as server:
+            yield from to_its_end(look(server, run), run)
+            yield from server.kept()
+
+    return whole
 
 
 def asking(pod: dict[str, Any], mode: str = "sidecar") -> dict[str, Any]:

@@ -17,7 +17,7 @@ import msgspec
 from tests.webhook import large_pods
 from tools.attack import target as targets
 from tools.attack.table import Figure, Row, Run, at_most, none_of
-from tools.attack.target import ask, target
+from tools.attack.target import Target, ask, attacked
 from tools.serving import admission_review
 from webhook import bounds, names
 from webhook.annotations import TABLE
@@ -101,10 +101,10 @@ def _with(where: tuple[str | int, ...], value: Any) -> dict[str, Any]:
     return pod
 
 
-def _look(run: Run) -> Iterator[Figure]:
+def _look(server: Target, _run: Run) -> Iterator[Figure]:
     wrong: list[str] = []
     slowest, number = 0.0, 0
-    with target(run) as server, closing(server.connection()) as connection:
+    with closing(server.connection()) as connection:
         ask(connection, "POST", targets.ANNOTATED, targets.USUAL)
         for case in cases():
             for more in case.more:
@@ -130,7 +130,6 @@ def _look(run: Run) -> Iterator[Figure]:
             )
         ]
         yield none_of(f"of {_LONG:,} characters: {', '.join(kept)}", refused, len(kept), "injected")
-        yield from server.kept()
 
 
 def _response(connection: HTTPConnection, pod: Mapping[str, Any], path: str) -> Mapping[str, Any]:
@@ -171,6 +170,6 @@ ROWS: Final = (
         "too long",
         "annotations, quantities, images, names, paths above their bounds",
         "denied where asked, left with a warning by default, at once; commands and variables never",
-        _look,
+        attacked(_look),
     ),
 )
