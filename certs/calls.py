@@ -17,7 +17,7 @@ import aiohttp
 import yaml
 from kubernetes.aio import client, config
 
-from certs.errors import ConflictError, StoreError
+from certs.errors import ConflictError, RefusedError, StoreError
 
 Object = dict[str, Any]
 Send = Callable[[], Awaitable[aiohttp.ClientResponse]]
@@ -71,7 +71,8 @@ async def ask(verb: str, described: str, send: Send) -> Object | None:
 
     Raises:
         ConflictError: it has changed since it was read, or is there already.
-        StoreError: the API server is away, or refuses.
+        RefusedError: the API server refuses.
+        StoreError: it is away.
     """
     async with _errors(verb, described):
         response = await send()
@@ -118,9 +119,10 @@ async def _checked(response: aiohttp.ClientResponse, verb: str, described: str) 
     reason = _message(await response.read()) or f"HTTP {response.status}"
     if response.status == 409 or (response.status == 404 and verb == "patch"):
         raise ConflictError(f"cannot {verb} {described}: {reason}")
-    if response.status in (401, 403):
-        raise StoreError(f"not allowed to {verb} {described}: {reason}")
-    raise StoreError(f"cannot {verb} {described}: {reason}")
+    words = "not allowed to" if response.status in (401, 403) else "cannot"
+    # Not an answer to what was asked: it does not know who asks, or has no time.
+    is_answer = response.status < 500 and response.status not in (401, 429)
+    raise (RefusedError if is_answer else StoreError)(f"{words} {verb} {described}: {reason}")
 
 
 def _message(body: bytes) -> str:

@@ -1,4 +1,4 @@
-"""`dinp certs run` and `dinp certs issue`. The Kubernetes client is imported by `run` alone."""
+"""`dinp certs run`, `run-shared` and `issue`. The Kubernetes client is imported by what runs alone."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import click
 import structlog
 
 from certs import issuance, logs
+from certs.docker.names import Names
 from certs.docker.policy import Policy as DockerPolicy
 from certs.docker.requests import Daemons
 from certs.durations import Duration
@@ -36,7 +37,7 @@ class CertsError(click.ClickException):
 
 
 def _common(command: _F) -> _F:
-    """Options of both commands."""
+    """Options of both commands for the webhook's certificates."""
     for option in (
         _option("--leaf-lifetime", type=Duration(), default="30d", help="Of the certificate."),
         _option("--ca-lifetime", type=Duration(), default="365d", help="Of the CA."),
@@ -48,9 +49,21 @@ def _common(command: _F) -> _F:
     return command
 
 
-@click.group(short_help="Issue and rotate the webhook's certificates.")
+def _cluster(command: _F) -> _F:
+    """Options of both commands that run in a cluster."""
+    for option in (
+        _option("--log-format", type=click.Choice(["json", "console"]), default="json"),
+        _option(
+            "--kubeconfig", type=_FILE, help="Kubeconfig file; default: the Pod's ServiceAccount."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(short_help="Issue and rotate certificates of the webhook and of shared daemons.")
 def certs() -> None:
-    """Issue and rotate the certificates of the webhook."""
+    """Issue and rotate certificates: the webhook's, those of shared daemons and of their clients."""
 
 
 @certs.command(short_help="Keep the webhook's certificates right.")
@@ -69,34 +82,7 @@ def certs() -> None:
     default="5m",
     help="Until every replica of the webhook serves a changed Secret.",
 )
-@_option(
-    "--shared-daemons/--no-shared-daemons",
-    default=True,
-    help="Sign for shared Docker daemons, and give their clients certificates.",
-)
-@_option("--docker-namespace", default="dinp-daemons", help="Where the shared daemons are.")
-@_option("--docker-service", default="dinp-docker", help="The Service of those in mode service.")
-@_option(
-    "--client-secret", default="dinp-client-tls", help="Secret of clients, in their namespaces."
-)
-@_option("--docker-ca-lifetime", type=Duration(), default="1825d", help="Of the CAs of both.")
-@_option(
-    "--server-lifetime", type=Duration(), default="365d", help="Of a shared daemon's certificate."
-)
-@_option(
-    "--client-lifetime",
-    type=Duration(),
-    default="24h",
-    help="Of a client's certificate: how long a namespace that is no longer allowed goes on.",
-)
-@_option(
-    "--daemon-restart-within",
-    type=Duration(),
-    default="60d",
-    help="Until every shared daemon has started again since the CA of clients changed.",
-)
-@_option("--kubeconfig", type=_FILE, help="Kubeconfig file; default: the Pod's ServiceAccount.")
-@_option("--log-format", type=click.Choice(["json", "console"]), default="json")
+@_cluster
 def run(**options: Any) -> None:
     """Keep CA, serving certificate and every caBundle right until SIGTERM.
 
@@ -104,36 +90,105 @@ def run(**options: Any) -> None:
     server accepts the webhook at every moment. Any number of replicas may run.
     """
     logs.configure(cast("logs.Format", options["log_format"]))
-    policy, docker_policy = _policy(**options), _docker_policy(options)
+    policy = _policy(**options)
     try:
-        asyncio.run(_run(policy, docker_policy, options))
+        asyncio.run(_run(policy, options))
     except StoreError as error:
         raise CertsError(str(error)) from error
 
 
-async def _run(policy: Policy, docker_policy: DockerPolicy, options: dict[str, Any]) -> None:
+async def _run(policy: Policy, options: dict[str, Any]) -> None:
     # 1.2 s, which --help and issue do without
     from certs import calls, rotation, store  # noqa: PLC0415
-    from certs.docker import rotation as docker_rotation  # noqa: PLC0415
-    from certs.docker import store as docker_store  # noqa: PLC0415
 
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = _until_terminated()
     names = store.Names(
         options["namespace"], options["ca_secret"], options["tls_secret"], options["configuration"]
     )
-    docker_names = docker_store.Names(
+    async with calls.connected(options["kubeconfig"]) as api:
+        structlog.get_logger().info("keeping certificates right", names=list(policy.names))
+        await rotation.loop(store.Store(api, names), policy).run(stop)
+
+
+def _until_terminated() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+@certs.command("run-shared", short_help="Keep the certificates of shared daemons right.")
+@_option("--namespace", default="dinp-system", help="Where the Secrets of both CAs are.")
+@_option("--docker-namespace", default="dinp-daemons", help="Where the shared daemons are.")
+@_option("--docker-service", default="dinp-docker", help="The Service of those in mode service.")
+@_option(
+    "--client-secret", default="dinp-client-tls", help="Secret of clients, in their namespaces."
+)
+@_option("--ca-lifetime", type=Duration(), default="1825d", help="Of the CAs of both.")
+@_option("--server-lifetime", type=Duration(), default="365d", help="Of a daemon's certificate.")
+@_option(
+    "--client-lifetime",
+    type=Duration(),
+    default="24h",
+    help="Of a client's certificate: how long a namespace that is no longer allowed goes on.",
+)
+@_option(
+    "--delivery", type=Duration(), default="5m", help="Until every Pod reads a changed Secret."
+)
+@_option(
+    "--daemon-restart-within",
+    type=Duration(),
+    default="60d",
+    help="Until every shared daemon has started again since the CA of clients changed.",
+)
+@_option(
+    "--policies-within",
+    type=Duration(),
+    default="60s",
+    help="Until every API server goes by a policy that was just applied.",
+)
+@_cluster
+def run_shared(**options: Any) -> None:
+    """Sign for shared Docker daemons, and give their clients certificates, until SIGTERM.
+
+    It tries what ValidatingAdmissionPolicies have to forbid to it, as dry runs: before it writes
+    anything, and every ten minutes. Where one of them does not hold, it ends with exit code 2 and
+    says which. Any number of replicas may run.
+    """
+    logs.configure(cast("logs.Format", options["log_format"]))
+    policy = _docker_policy(options)
+    try:
+        problem = asyncio.run(_run_shared(policy, options))
+    except StoreError as error:
+        raise CertsError(str(error)) from error
+    if problem is not None:
+        raise CertsError(problem)
+
+
+async def _run_shared(policy: DockerPolicy, options: dict[str, Any]) -> str | None:
+    """Run; return what is wrong with the policies, if that was its end."""
+    from certs import calls  # noqa: PLC0415 - as above
+    from certs.docker import rotation, store  # noqa: PLC0415
+    from certs.docker.self_check import SelfCheck  # noqa: PLC0415
+
+    stop = _until_terminated()
+    names = Names(
         system=options["namespace"],
         daemons=options["docker_namespace"],
         client_secret=options["client_secret"],
     )
-    async with calls.connected(options["kubeconfig"]) as api, asyncio.TaskGroup() as group:
-        structlog.get_logger().info("keeping certificates right", names=list(policy.names))
-        group.create_task(rotation.loop(store.Store(api, names), policy).run(stop))
-        if options["shared_daemons"]:
-            docker = docker_rotation.loop(docker_store.Store(api, docker_names), docker_policy)
-            group.create_task(docker.run(stop))
+    async with calls.connected(options["kubeconfig"]) as api:
+        objects = store.Store(api, names)
+        check = SelfCheck(objects, names, options["policies_within"])
+        problem = await check.until_they_hold(stop)
+        if problem is not None:
+            return problem
+        structlog.get_logger().info("the policies hold: keeping shared daemons' certificates right")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(rotation.loop(objects, policy).run(stop))
+            watching = group.create_task(check.watch(stop))
+        return watching.result()
 
 
 @certs.command(short_help="Issue a CA and a certificate once, without a cluster.")
@@ -200,7 +255,7 @@ def _docker_policy(options: dict[str, Any]) -> DockerPolicy:
     try:
         return DockerPolicy(
             daemons=Daemons(options["docker_namespace"], options["docker_service"]),
-            ca_lifetime=options["docker_ca_lifetime"],
+            ca_lifetime=options["ca_lifetime"],
             server_lifetime=options["server_lifetime"],
             client_lifetime=options["client_lifetime"],
             delivery=options["delivery"],

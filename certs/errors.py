@@ -7,5 +7,9 @@ class StoreError(Exception):
     """The API server did not do what was asked: one line that says what, and why."""
 
 
-class ConflictError(StoreError):
+class RefusedError(StoreError):
+    """It has understood what was asked, and will not do it (HTTP 4xx)."""
+
+
+class ConflictError(RefusedError):
     """Somebody else has written it since it was read: read again."""

@@ -17,9 +17,10 @@ import structlog
 from certs import passes
 from certs.authority import KeyPair
 from certs.docker import authorities, clients, requests
+from certs.docker.names import Which
 from certs.docker.policy import CLIENT_CA, SERVER_CA, Policy
 from certs.docker.requests import Approval, Denial, Object, Requester
-from certs.docker.store import ClientSecret, Store, Watched, Which
+from certs.docker.store import ClientSecret, Store, Watched
 from certs.errors import ConflictError, StoreError
 from certs.passes import Clock, Passed
 from certs.records import Authorities
