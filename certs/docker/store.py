@@ -167,7 +167,8 @@ class Store:
         Raises:
             RefusedError: the API server refuses it, or there is no such object.
         """
-        core, certificates, body = self._core, self._certificates, attempt.body
+        core, certificates = self._core, self._certificates
+        body: Any = attempt.body
         how: Any = {"dry_run": "All", "_request_timeout": calls.REQUEST_SECONDS}
         inside = (attempt.name, attempt.namespace, body)
         sends: dict[Write, calls.Send] = {

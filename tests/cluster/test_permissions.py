@@ -348,8 +348,8 @@ def of_secret(place: str, name: str) -> Iterator[tuple[str, Attempt]]:
     applied = f"{path}?fieldManager=dinp-certs&force=true"
     to_token = {"type": TOKEN_TYPE}
     is_shared = name in (SHARED_CA, CLIENT_SECRET)
-    policy = {"by_shared": BY_SHARED_SECRETS} if is_shared else {"by": BY_SECRETS}
-    validation = dict.fromkeys(policy, BY_VALIDATION)
+    policy: dict[str, Any] = {"by_shared": BY_SHARED_SECRETS} if is_shared else {"by": BY_SECRETS}
+    validation: dict[str, Any] = dict.fromkeys(policy, BY_VALIDATION)
     yield f"replace {name}", Attempt("PUT", path, secret(name))
     for what, metadata in (("owner", owned), ("finalizer", kept)):
         body = secret(name, **metadata)
