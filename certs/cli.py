@@ -182,7 +182,7 @@ async def _run_shared(policy: DockerPolicy, options: dict[str, Any]) -> str | No
         objects = store.Store(api, names)
         check = SelfCheck(objects, names, options["policies_within"])
         problem = await check.until_they_hold(stop)
-        if problem is not None:
+        if problem is not None or stop.is_set():
             return problem
         structlog.get_logger().info("the policies hold: keeping shared daemons' certificates right")
         async with asyncio.TaskGroup() as group:

@@ -280,6 +280,19 @@ def test_it_waits_for_policies_that_come(bare: Site, tmp_path: Path) -> None:
     wait_until(lambda: bare.problem() is None, "it is in force again", interval=0.5)
 
 
+def test_it_ends_well_while_it_waits(bare: Site, tmp_path: Path) -> None:
+    """Its Pod is deleted before the policies are there: exit code 0, and no word that they hold."""
+    log = tmp_path / "log"
+    with changed(bare.admin, f"{BINDINGS}/{REQUESTS}", None):
+        wait_until(lambda: bare.problem() is not None, "it is seen", interval=0.5)
+        with running(bare.command(f"--policies-within={PATIENCE:.0f}s"), log) as process:
+            wait_until(lambda: "not in force (yet)" in log.read_text(encoding="utf-8"), "it waits")
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+    assert "the policies hold" not in log.read_text(encoding="utf-8")
+    wait_until(lambda: bare.problem() is None, "it is in force again", interval=0.5)
+
+
 # ---- whatever is taken away --------------------------------------------------------------------
 
 

@@ -133,6 +133,8 @@ class Daemons:
         """Delete what manifests/<kind> has made, and wait for the end of its Pods."""
         self.deployed.kubectl("delete", "-k", str(self.kustomization(kind)))
         wait_until(lambda: not self.daemons(kind), f"{kind} is gone")
+        if kind == SERVICE:
+            self._take_volume_back()
 
     def restart(self, kind: str) -> None:
         """Replace the Pods of one kind, and wait for the new ones."""
@@ -158,6 +160,14 @@ class Daemons:
         }
         whole = {"metadata": {"name": _CLAIM}, "spec": spec}
         assert self.api.request("POST", "/api/v1/persistentvolumes", whole).status in (201, 409)
+
+    def _take_volume_back(self) -> None:
+        """What the provisioner does when the claim is gone, which goes with the StatefulSet."""
+        claim = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/{_CLAIM}"
+        volume = f"/api/v1/persistentvolumes/{_CLAIM}"
+        wait_until(lambda: self.api.get(claim).status == 404, "the claim is gone")
+        self.api.must("DELETE", volume)
+        wait_until(lambda: self.api.get(volume).status == 404, "the volume is gone")
 
     def _on_last_node(self) -> Object:
         key = "kubernetes.io/hostname"
