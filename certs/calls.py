@@ -24,7 +24,7 @@ import yaml
 from kubernetes.aio import client, config
 
 from certs import progress
-from certs.errors import ConflictError, Reason, StoreError, TooLargeError
+from certs.errors import ConflictError, Reason, RefusedError, StoreError, TooLargeError
 from certs.inspection import CLOCKS_DIFFER
 from certs.records import Metadata
 
@@ -104,7 +104,8 @@ async def ask(
     Raises:
         ConflictError: it has changed since it was read, or is there already.
         TooLargeError: the answer has more bytes than `most`.
-        StoreError: the API server is away, or refuses; the clocks differ.
+        RefusedError: the API server refuses.
+        StoreError: it is away; the clocks differ.
     """
     async with _errors(verb, described):
         response = await send()
@@ -220,9 +221,12 @@ async def _checked(response: aiohttp.ClientResponse, verb: str, described: str) 
         reason = _message(await _read(response, _ERROR_BYTES, described)) or reason
     if response.status == 409 or (response.status == 404 and verb == "patch"):
         raise ConflictError(f"cannot {verb} {described}: {reason}")
-    if response.status in (401, 403):
-        raise StoreError(f"not allowed to {verb} {described}: {reason}", Reason.REFUSED)
-    raise StoreError(f"cannot {verb} {described}: {reason}")
+    words = "not allowed to" if response.status in (401, 403) else "cannot"
+    why = Reason.REFUSED if response.status in (401, 403) else Reason.ANSWER
+    # Not an answer to what was asked: it does not know who asks, or has no time.
+    is_answer = response.status < 500 and response.status not in (401, 429)
+    kind = RefusedError if is_answer else StoreError
+    raise kind(f"{words} {verb} {described}: {reason}", why)
 
 
 def _message(body: bytes) -> str:

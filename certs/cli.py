@@ -1,9 +1,9 @@
-"""`dinp certs run` and `dinp certs issue`. The Kubernetes client is imported by `run` alone."""
+"""`dinp certs run`, `run-shared` and `issue`. The Kubernetes client is imported by what runs alone."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from certs.policy import Policy
 _option = partial(click.option, show_envvar=True)
 _FILE = click.Path(path_type=Path)
 _F = TypeVar("_F", bound=Callable[..., Any])
+_R = TypeVar("_R")
 
 
 class CertsError(click.ClickException):
@@ -34,7 +35,7 @@ class CertsError(click.ClickException):
 
 
 def _common(command: _F) -> _F:
-    """Options of both commands."""
+    """Options of both commands for the webhook's certificates."""
     for option in (
         _option("--leaf-lifetime", type=Duration(), default="30d", help="Of the certificate."),
         _option("--ca-lifetime", type=Duration(), default="365d", help="Of the CA."),
@@ -46,9 +47,32 @@ def _common(command: _F) -> _F:
     return command
 
 
-@click.group(short_help="Issue and rotate the webhook's certificates.")
+def _cluster(command: _F) -> _F:
+    """Options of both commands that run in a cluster."""
+    for option in (
+        _option("--log-format", type=click.Choice(["json", "console"]), default="json"),
+        _option(
+            "--health-port",
+            type=click.IntRange(0, 65535),
+            default=8081,
+            help="HTTP port of /healthz, /readyz, /metrics; 0: any free one.",
+        ),
+        _option(
+            "--bind-address",
+            default="0.0.0.0",  # noqa: S104 - the kubelet comes from outside
+            help="Address of the health port; 0.0.0.0 and :: mean every interface, IPv4 and IPv6.",
+        ),
+        _option(
+            "--kubeconfig", type=_FILE, help="Kubeconfig file; default: the Pod's ServiceAccount."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(short_help="Issue and rotate certificates of the webhook and of shared daemons.")
 def certs() -> None:
-    """Issue and rotate the certificates of the webhook."""
+    """Issue and rotate certificates: the webhook's, those of shared daemons and of their clients."""
 
 
 @certs.command(short_help="Keep the webhook's certificates right.")
@@ -67,25 +91,37 @@ def certs() -> None:
     default="5m",
     help="Until every replica of the webhook serves a changed Secret.",
 )
-@_option(
-    "--shared-daemons/--no-shared-daemons",
-    default=True,
-    help="Sign for shared Docker daemons, and give their clients certificates.",
-)
+@_cluster
+def run(**options: Any) -> None:
+    """Keep CA, serving certificate and every caBundle right until SIGTERM.
+
+    Everything is renewed after two thirds of its lifetime, a CA in steps, so that the API
+    server accepts the webhook at every moment. Any number of replicas may run.
+    """
+    logs.configure(cast("logs.Format", options["log_format"]))
+    policy = _policy(**options)
+    from certs import running  # noqa: PLC0415 - 1.2 s, which --help and issue do without
+
+    _finished(running.run(policy, options))
+
+
+@certs.command("run-shared", short_help="Keep the certificates of shared daemons right.")
+@_option("--namespace", default="dinp-system", help="Where the Secrets of both CAs are.")
 @_option("--docker-namespace", default="dinp-daemons", help="Where the shared daemons are.")
 @_option("--docker-service", default="dinp-docker", help="The Service of those in mode service.")
 @_option(
     "--client-secret", default="dinp-client-tls", help="Secret of clients, in their namespaces."
 )
-@_option("--docker-ca-lifetime", type=Duration(), default="1825d", help="Of the CAs of both.")
-@_option(
-    "--server-lifetime", type=Duration(), default="365d", help="Of a shared daemon's certificate."
-)
+@_option("--ca-lifetime", type=Duration(), default="1825d", help="Of the CAs of both.")
+@_option("--server-lifetime", type=Duration(), default="365d", help="Of a daemon's certificate.")
 @_option(
     "--client-lifetime",
     type=Duration(),
     default="24h",
     help="Of a client's certificate: how long a namespace that is no longer allowed goes on.",
+)
+@_option(
+    "--delivery", type=Duration(), default="5m", help="Until every Pod reads a changed Secret."
 )
 @_option(
     "--daemon-restart-within",
@@ -94,30 +130,33 @@ def certs() -> None:
     help="Until every shared daemon has started again since the CA of clients changed.",
 )
 @_option(
-    "--bind-address",
-    default="0.0.0.0",  # noqa: S104 - the kubelet comes from outside
-    help="Address of the health port; 0.0.0.0 and :: mean every interface, IPv4 and IPv6.",
+    "--policies-within",
+    type=Duration(),
+    default="60s",
+    help="Until every API server goes by a policy that was just applied.",
 )
-@_option(
-    "--health-port",
-    type=click.IntRange(0, 65535),
-    default=8081,
-    help="HTTP port of /healthz, /readyz, /metrics; 0: any free one.",
-)
-@_option("--kubeconfig", type=_FILE, help="Kubeconfig file; default: the Pod's ServiceAccount.")
-@_option("--log-format", type=click.Choice(["json", "console"]), default="json")
-def run(**options: Any) -> None:
-    """Keep CA, serving certificate and every caBundle right until SIGTERM.
+@_cluster
+def run_shared(**options: Any) -> None:
+    """Sign for shared Docker daemons, and give their clients certificates, until SIGTERM.
 
-    Everything is renewed after two thirds of its lifetime, a CA in steps, so that the API
-    server accepts the webhook at every moment. Any number of replicas may run.
+    It tries what ValidatingAdmissionPolicies have to forbid to it, as dry runs: before it writes
+    anything, and every ten minutes. Where one of them does not hold, it ends with exit code 2 and
+    says which. Any number of replicas may run.
     """
     logs.configure(cast("logs.Format", options["log_format"]))
-    policies = _policy(**options), _docker_policy(options)
-    from certs import health, running  # noqa: PLC0415 - 1.2 s, which --help and issue do without
+    policy = _docker_policy(options)
+    from certs import running  # noqa: PLC0415 - as above
+
+    problem = _finished(running.run_shared(policy, options))
+    if problem is not None:
+        raise CertsError(problem)
+
+
+def _finished(running: Coroutine[Any, Any, _R]) -> _R:
+    from certs import health  # noqa: PLC0415 - as above
 
     try:
-        asyncio.run(running.run(*policies, options))
+        return asyncio.run(running)
     except (StoreError, health.ListenError) as error:
         raise CertsError(str(error)) from error
 
@@ -186,7 +225,7 @@ def _docker_policy(options: dict[str, Any]) -> DockerPolicy:
     try:
         return DockerPolicy(
             daemons=Daemons(options["docker_namespace"], options["docker_service"]),
-            ca_lifetime=options["docker_ca_lifetime"],
+            ca_lifetime=options["ca_lifetime"],
             server_lifetime=options["server_lifetime"],
             client_lifetime=options["client_lifetime"],
             delivery=options["delivery"],

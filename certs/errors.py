@@ -34,7 +34,11 @@ class StoreError(Exception):
         self.reason = reason
 
 
-class ConflictError(StoreError):
+class RefusedError(StoreError):
+    """It has understood what was asked, and will not do it (HTTP 4xx)."""
+
+
+class ConflictError(RefusedError):
     """Somebody else has written it since it was read: read again."""
 
     def __init__(self, message: str) -> None:

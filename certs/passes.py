@@ -120,9 +120,9 @@ class Loop:
 
     async def _run_pass(self) -> float:
         """Run one and return the seconds until the next, if nothing changes."""
-        self._move()
+        self.move()
         try:
-            with progress.told(self._move):
+            with progress.told(self.move):
                 passed = await self._run_once()
         except StoreError as error:
             delay = self._next_try(error.reason)
@@ -143,7 +143,8 @@ class Loop:
             self._observer.passed(passed)
         return min(passed.wait, _RESYNC).total_seconds()
 
-    def _move(self) -> None:
+    def move(self) -> None:
+        """Count from now how long nothing has moved."""
         self._moved_at = self._clock()
 
     def _next_try(self, reason: Reason) -> float:

@@ -1,4 +1,4 @@
-"""The process of `dinp certs run`: its loops, its health port, and its signals."""
+"""The processes of `dinp certs run` and `run-shared`: their loops, their health port, and their signals."""
 
 from __future__ import annotations
 
@@ -9,56 +9,78 @@ from typing import Any
 
 import structlog
 
-from certs import calls, health, rotation, store
+from certs import calls, health, progress, rotation, store
 from certs.docker import rotation as docker_rotation
 from certs.docker import store as docker_store
+from certs.docker.names import Names
 from certs.docker.policy import Policy as DockerPolicy
+from certs.docker.self_check import SelfCheck
 from certs.metrics import Metrics
-from certs.passes import Loop
 from certs.policy import Policy
 
 
-async def run(policy: Policy, docker_policy: DockerPolicy, options: Mapping[str, Any]) -> None:
-    """Keep certificates right until SIGTERM; `options` are those of the command, by their names.
+async def run(policy: Policy, options: Mapping[str, Any]) -> None:
+    """Keep the webhook's certificates right until SIGTERM; `options` are those of the command, by their names.
 
     Raises:
         StoreError: no cluster can be found.
         health.ListenError: the health port cannot be had.
     """
-    stop = asyncio.Event()
-    for ending in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(ending, stop.set)
+    stop = _until_terminated()
     metrics = Metrics()
-    async with calls.connected(options["kubeconfig"]) as api:
-        loops = {"certificates of the webhook": _webhook(api, metrics, policy, options)}
-        if options["shared_daemons"]:
-            docker = _shared_daemons(api, metrics, docker_policy, options)
-            loops["certificates of shared daemons"] = docker
-        where = options["bind_address"], options["health_port"]
-        async with health.listening(loops, metrics, *where) as port, asyncio.TaskGroup() as group:
-            structlog.get_logger().info(
-                "keeping certificates right", names=list(policy.names), health_port=port
-            )
-            for loop in loops.values():
-                group.create_task(loop.run(stop))
-
-
-def _webhook(
-    api: calls.Connection, metrics: Metrics, policy: Policy, options: Mapping[str, Any]
-) -> Loop:
     names = store.Names(
         options["namespace"], options["ca_secret"], options["tls_secret"], options["configuration"]
     )
-    return rotation.loop(store.Store(api, names), policy, metrics.of("webhook"))
+    async with calls.connected(options["kubeconfig"]) as api:
+        loop = rotation.loop(store.Store(api, names), policy, metrics.of("webhook"))
+        loops = {"certificates of the webhook": loop}
+        async with health.listening(loops, metrics, *_where(options)) as port:
+            structlog.get_logger().info(
+                "keeping certificates right", names=list(policy.names), health_port=port
+            )
+            await loop.run(stop)
 
 
-def _shared_daemons(
-    api: calls.Connection, metrics: Metrics, policy: DockerPolicy, options: Mapping[str, Any]
-) -> Loop:
-    names = docker_store.Names(
+async def run_shared(policy: DockerPolicy, options: Mapping[str, Any]) -> str | None:
+    """Keep those of shared daemons right until SIGTERM, or until a policy does not hold: say which.
+
+    Raises:
+        StoreError: no cluster can be found.
+        health.ListenError: the health port cannot be had.
+    """
+    stop = _until_terminated()
+    metrics = Metrics()
+    names = Names(
         system=options["namespace"],
         daemons=options["docker_namespace"],
         client_secret=options["client_secret"],
     )
-    made = docker_store.Store(api, names)
-    return docker_rotation.loop(made, policy, metrics.of("shared-daemons"))
+    log = structlog.get_logger()
+    async with calls.connected(options["kubeconfig"]) as api:
+        objects = docker_store.Store(api, names)
+        check = SelfCheck(objects, names, options["policies_within"])
+        loop = docker_rotation.loop(objects, policy, metrics.of("shared-daemons"))
+        loops = {"certificates of shared daemons": loop}
+        async with health.listening(loops, metrics, *_where(options)) as port:
+            log.info("looking whether the policies hold", health_port=port)
+            with progress.told(loop.move):
+                problem = await check.until_they_hold(stop)
+            if problem is not None or stop.is_set():
+                return problem
+            log.info("the policies hold: keeping shared daemons' certificates right")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(loop.run(stop))
+                watching = group.create_task(check.watch(stop))
+            return watching.result()
+
+
+def _until_terminated() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _where(options: Mapping[str, Any]) -> tuple[str, int]:
+    return options["bind_address"], options["health_port"]

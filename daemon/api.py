@@ -97,5 +97,5 @@ async def _answer(api: client.CertificatesV1Api, name: str) -> bytes:
     except TimeoutError as error:
         raise SigningError(
             f"nobody has signed {described} within {_PATIENCE_SECONDS:g} s: "
-            "does dinp-certs run in dinp-system, without --no-shared-daemons?"
+            "does dinp-certs-docker (manifests/shared) run in dinp-system?"
         ) from error

@@ -96,7 +96,7 @@ async def _client_authorities(settings: Settings, deadline: float) -> frozenset[
         place = settings.ca_directory / "client-ca.pem"
         if monotonic() > deadline:
             raise SigningError(
-                f"{place} holds no CA of clients: dinp-certs writes it to ConfigMap dinp-docker-ca"
+                f"{place} holds no CA of clients: dinp-certs-docker writes it to ConfigMap dinp-docker-ca"
             )
         if not told:
             structlog.get_logger().info("waiting for the CAs of clients", file=str(place))

@@ -19,9 +19,10 @@ from certs import inspection, passes
 from certs.authority import KeyPair
 from certs.docker import authorities, clients, memory, requests
 from certs.docker.memory import Answered, Failed, Memory, Right, Wrong
+from certs.docker.names import Which
 from certs.docker.policy import CLIENT_CA, SERVER_CA, Policy
 from certs.docker.requests import Approval, Denial, Object, Requester
-from certs.docker.store import ClientSecret, Store, Watched, Which
+from certs.docker.store import ClientSecret, Store, Watched
 from certs.errors import ConflictError, Reason, StoreError, TooLargeError
 from certs.passes import Clock, Kind, Observer, Passed
 from certs.records import Authorities

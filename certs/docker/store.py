@@ -10,34 +10,19 @@ from typing import Any, Final, Literal
 from kubernetes.aio import client
 
 from certs import calls, records, secrets
+from certs.docker.forbidden import Attempt, There, Write
+from certs.docker.names import Names, Which
 from certs.docker.requests import SIGNER, Object
 from certs.errors import Reason, StoreError, TooLargeError
 from certs.records import Authorities, Metadata, Secret
 from certs.secrets import Secrets
 
-Which = Literal["server", "client"]
 Watched = Literal["namespaces", "secrets", "requests", "server", "client"]
 
 _MANAGED: Final = {"app.kubernetes.io/managed-by": calls.MANAGER}
 _REQUESTS: Final = "certificatesigningrequests"
 # As JSON. A daemon's has 3 KiB.
 _REQUEST_BYTES: Final = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Which objects."""
-
-    system: str = "dinp-system"
-    daemons: str = "dinp-daemons"
-    server_ca: str = "dinp-docker-server-ca"
-    client_ca: str = "dinp-docker-client-ca"
-    published: str = "dinp-docker-ca"
-    client_secret: str = "dinp-client-tls"  # noqa: S105 - a name, no secret
-
-    def ca(self, which: Which) -> str:
-        """The name of the Secret of one of the CAs."""
-        return self.server_ca if which == "server" else self.client_ca
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +76,7 @@ class Store:
             ),
         )
         if found is None:
-            raise StoreError(f"there is no {described}: apply manifests/base again")
+            raise StoreError(f"there is no {described}: apply manifests/shared again")
         data = {key: value.decode() for key, value in bundles.items()}
         there = found.get("data") or {}
         if all(there.get(key) == value for key, value in data.items()):
@@ -198,6 +183,59 @@ class Store:
             )
         except TooLargeError as error:
             raise TooLargeError(f"{error}. No daemon sends such a one: delete it") from error
+
+    async def there(self) -> There:
+        """What a cluster has to try on what the policies forbid."""
+        _, ca = await self.read_authorities("server")
+        return There(
+            await self.namespaces(),
+            ca is not None,
+            await self._request(f"spec.signerName={SIGNER}"),
+            await self._request(f"spec.signerName!={SIGNER}"),
+        )
+
+    async def dry_run(self, attempt: Attempt) -> None:
+        """Ask for something, without its being done whatever the answer is.
+
+        Raises:
+            RefusedError: the API server refuses it, or there is no such object.
+        """
+        core, certificates = self._core, self._certificates
+        body: Any = attempt.body
+        how: Any = {"dry_run": "All", "_request_timeout": calls.REQUEST_SECONDS}
+        inside = (attempt.name, attempt.namespace, body)
+        sends: dict[Write, calls.Send] = {
+            "create Secret": lambda: core.create_namespaced_secret_without_preload_content(
+                attempt.namespace, body, **how
+            ),
+            "patch Secret": lambda: core.patch_namespaced_secret_without_preload_content(
+                *inside, **how
+            ),
+            "patch ConfigMap": lambda: core.patch_namespaced_config_map_without_preload_content(
+                *inside, **how
+            ),
+            "approve": lambda: (
+                certificates.replace_certificate_signing_request_approval_without_preload_content(
+                    attempt.name, body, **how
+                )
+            ),
+            "update status of": lambda: (
+                certificates.replace_certificate_signing_request_status_without_preload_content(
+                    attempt.name, body, **how
+                )
+            ),
+        }
+        await calls.ask("dry-run", str(attempt), sends[attempt.write])
+
+    async def _request(self, only: str) -> Object | None:
+        """One request that the field selector picks; None: there is none."""
+        found = await self._list(
+            _REQUESTS,
+            self._certificates.list_certificate_signing_request_without_preload_content(
+                field_selector=only, limit=1, _request_timeout=calls.REQUEST_SECONDS
+            ),
+        )
+        return found[0] if found else None
 
     async def pod(self, name: str) -> Object | None:
         """A Pod of the daemons' namespace; None: there is none."""

@@ -1,4 +1,4 @@
-"""`dinp certs issue` and `dinp certs run`, as they are called."""
+"""`dinp certs issue`, `run` and `run-shared`, as they are called."""
 
 from __future__ import annotations
 
@@ -137,9 +137,10 @@ def test_no_durations(text: str) -> None:
         durations.parse(text)
 
 
-def test_run_without_a_cluster(tmp_path: Path) -> None:
-    """Without a cluster `run` says so and ends with 2."""
-    done = invoke("run", "--kubeconfig", str(tmp_path / "missing"))
+@pytest.mark.parametrize("command", ["run", "run-shared"])
+def test_run_without_a_cluster(tmp_path: Path, command: str) -> None:
+    """Without a cluster both say so and end with 2."""
+    done = invoke(command, "--kubeconfig", str(tmp_path / "missing"))
     assert 2 == done.exit_code
     assert "dinp: no access to a cluster" in done.stderr
 
@@ -154,8 +155,8 @@ def test_run_with_times_that_cannot_work() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--docker-ca-lifetime=200d"], "may not live longer than its CA"),
-        (["--docker-ca-lifetime=400d", "--daemon-restart-within=200d"], "CA of clients is too"),
+        (["--ca-lifetime=200d"], "may not live longer than its CA"),
+        (["--ca-lifetime=400d", "--daemon-restart-within=200d"], "CA of clients is too"),
         (["--client-lifetime=0s"], "has to live for some time"),
         (["--client-lifetime=10m"], "clients' certificates is too short"),
         (["--server-lifetime=1w"], "'1w' is not a duration"),
@@ -163,7 +164,7 @@ def test_run_with_times_that_cannot_work() -> None:
 )
 def test_run_with_times_that_cannot_work_for_daemons(arguments: list[str], message: str) -> None:
     """Neither can lifetimes of the shared daemons' certificates."""
-    done = invoke("run", *arguments)
+    done = invoke("run-shared", *arguments)
     assert 2 == done.exit_code
     assert message in done.stderr
 
@@ -199,7 +200,7 @@ async def test_run_is_watched(tmp_path: Path) -> None:
     async with fake_api() as api:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", "from certs.cli import certs; certs()", "run"),
-            *("--no-shared-daemons", "--kubeconfig", str(api.kubeconfig(tmp_path))),
+            *("--kubeconfig", str(api.kubeconfig(tmp_path))),
             *("--bind-address", "127.0.0.1", "--health-port", "0"),
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import urllib.request
@@ -26,6 +27,7 @@ from webhook import rules
 
 MANIFESTS: Final = Path(__file__).parents[2] / "manifests"
 BASE: Final = MANIFESTS / "base"
+SHARED: Final = MANIFESTS / "shared"
 REGISTRATION: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CONFIGURATION: Final = f"{REGISTRATION}/zz-dinp"
 SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/dinp-system/endpointslices"
@@ -212,6 +214,26 @@ def apply_base(cluster: Cluster, api: Api) -> None:
         answer = api.create_namespace(name, labels)
         if answer.status != 201:
             raise StartError(f"namespace {name}: {answer.message}")
+
+
+def apply_shared(cluster: Cluster) -> None:
+    """Apply manifests/shared unchanged, on top of the base.
+
+    Raises:
+        StartError: kubectl or the API server refuses.
+    """
+    done = cluster.kubectl("apply", "--kustomize", str(SHARED))
+    if done.code:
+        raise StartError(f"kubectl apply --kustomize manifests/shared: {done.err}")
+
+
+def write_kubeconfig(api: Api, name: str, file: Path, namespace: str = "dinp-system") -> Path:
+    """Write a kubeconfig by which one is a ServiceAccount; return the file."""
+    token = api.service_account_token(namespace, name)
+    known = json.loads(api.cluster.kubeconfig.read_text(encoding="utf-8"))
+    known["users"] = [{"name": "admin", "user": {"token": token}}]
+    file.write_text(json.dumps(known), encoding="utf-8")
+    return file
 
 
 def kustomization(directory: Path, *resources: str, components: Sequence[str] = ()) -> Path:

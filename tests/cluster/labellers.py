@@ -13,7 +13,7 @@ from tests.cluster.processes import wait_until
 from webhook import rules
 
 NAMESPACES: Final = "/api/v1/namespaces"
-_RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
+RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
 _ROLE: Final = {
     "apiGroups": [""],
     "resources": ["namespaces", "namespaces/status", "namespaces/finalize"],
@@ -42,7 +42,7 @@ def people(cluster: Cluster) -> Iterator[People]:
         closing(Api(cluster, user_token(token, "labeller"))) as labeller,
         closing(Api(cluster, user_token(token, "granter"))) as granter,
     ):
-        admin.must("POST", f"{_RBAC}/clusterroles", named("labels-namespaces", rules=[_ROLE]))
+        admin.must("POST", f"{RBAC}/clusterroles", named("labels-namespaces", rules=[_ROLE]))
         for role, user in (
             ("labels-namespaces", "labeller"),
             ("labels-namespaces", "granter"),
@@ -52,7 +52,7 @@ def people(cluster: Cluster) -> Iterator[People]:
             reference = {"apiGroup": group, "kind": "ClusterRole", "name": role}
             subject = {"apiGroup": group, "kind": "User", "name": user}
             binding = named(f"{role}-{user}", roleRef=reference, subjects=[subject])
-            admin.must("POST", f"{_RBAC}/clusterrolebindings", binding)
+            admin.must("POST", f"{RBAC}/clusterrolebindings", binding)
         known = People(admin, labeller, granter)
         wait_until(lambda: _are_granted(known), "the API server knows what they may")
         yield known

@@ -23,7 +23,7 @@ from certs.errors import ConflictError, StoreError
 from certs.policy import Policy
 from tests.certs.openssl import is_verified
 from tests.cluster.api import JSON_PATCH, MERGE_PATCH, Api, Cluster, Object
-from tests.cluster.installation import BASE, REGISTRATION, SERVICE_NAME
+from tests.cluster.installation import BASE, REGISTRATION, SERVICE_NAME, write_kubeconfig
 from tests.cluster.processes import PATIENCE, wait_until
 from tests.terminal import teller
 
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.cluster
 
 RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
 Tell = Callable[[str], None]
+ACCOUNT: Final = "dinp-certs"
 HEAL_SECONDS: Final = 5.0
 _numbers = count()
 
@@ -176,7 +177,7 @@ def make_site(api: Api, cluster: Cluster, name: str, directory: Path) -> Site:
     policy = Policy(names=(f"dinp.{name}.svc",))
     made = Site(api, cluster, name, f"zz-{name}", directory / f"{name}.kubeconfig", policy)
     grant(made)
-    write_kubeconfig(made)
+    write_kubeconfig(api, ACCOUNT, made.kubeconfig, name)
     return made
 
 
@@ -184,17 +185,8 @@ def installed_site(api: Api, directory: Path) -> Site:
     """That of manifests/base, where they are applied."""
     policy = Policy(names=(SERVICE_NAME,))
     file = directory / "kubeconfig"
-    made = Site(api, api.cluster, "dinp-system", "zz-dinp", file, policy)
-    write_kubeconfig(made)
-    return made
-
-
-def write_kubeconfig(site: Site) -> None:
-    """Write the kubeconfig of its ServiceAccount."""
-    token = site.api.service_account_token(site.namespace, "dinp-certs")
-    known = json.loads(site.cluster.kubeconfig.read_text(encoding="utf-8"))
-    known["users"] = [{"name": "admin", "user": {"token": token}}]
-    site.kubeconfig.write_text(json.dumps(known), encoding="utf-8")
+    write_kubeconfig(api, ACCOUNT, file)
+    return Site(api, api.cluster, "dinp-system", "zz-dinp", file, policy)
 
 
 def grant(site: Site) -> None:

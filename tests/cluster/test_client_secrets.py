@@ -1,4 +1,4 @@
-"""Where `dinp certs run` may write client certificates: as the API server itself judges the labels."""
+"""Where `dinp certs run-shared` may write client certificates: as the API server itself judges the labels."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from typing import Final
 
 import pytest
 
-from tests.cluster.api import Api, Object
-from tests.cluster.installation import OLDER_NAMESPACES, RULE_NAMESPACES, Installation
+from tests.cluster.api import Api, Cluster, Object
+from tests.cluster.installation import (
+    OLDER_NAMESPACES,
+    RULE_NAMESPACES,
+    apply_base,
+    apply_shared,
+)
 from tests.cluster.processes import wait_until
 from webhook import rules
 
@@ -39,12 +44,23 @@ def written(api: Api, namespace: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def certs(dinp: Installation) -> Iterator[Api]:
-    """The API as `dinp certs run` sees it, with the policy in force."""
-    for name, labels in BOTH.items():
-        assert dinp.api.create_namespace(name, labels).status == 201
-    token = dinp.api.service_account_token("dinp-system", "dinp-certs")
-    with closing(Api(dinp.cluster, token)) as api:
+def admin(own_cluster: Cluster) -> Iterator[Api]:
+    """The manifests, and a namespace for whatever labels say; typos are older than the policies."""
+    with closing(Api(own_cluster)) as api:
+        for name, labels in OLDER_NAMESPACES.items():
+            assert api.create_namespace(name, labels).status == 201
+        apply_base(own_cluster, api)
+        apply_shared(own_cluster)
+        for name, labels in BOTH.items():
+            assert api.create_namespace(name, labels).status == 201
+        yield api
+
+
+@pytest.fixture(scope="module")
+def certs(admin: Api) -> Iterator[Api]:
+    """The API as `dinp certs run-shared` sees it, with the policy in force."""
+    token = admin.service_account_token("dinp-system", "dinp-certs-docker")
+    with closing(Api(admin.cluster, token)) as api:
         wait_until(lambda: written(api, "default") == 403, "the policy is in force")
         yield api
 
@@ -57,17 +73,17 @@ def test_where_the_labels_allow_shared_daemons(certs: Api, name: str) -> None:
     assert (201 if rule.allows_shared else 403) == written(certs, name)
 
 
-def test_a_label_that_goes_takes_the_permission_along(dinp: Installation, certs: Api) -> None:
+def test_a_label_that_goes_takes_the_permission_along(admin: Api, certs: Api) -> None:
     """What was allowed is refused as soon as the label is gone, and what is there can be deleted."""
     path = "/api/v1/namespaces/loses-its-label"
     labels = {rules.SHARED_DAEMON: "allowed"}
-    assert dinp.api.create_namespace("loses-its-label", labels).status == 201
+    assert admin.create_namespace("loses-its-label", labels).status == 201
     wait_until(lambda: written(certs, "loses-its-label") == 201, "the label is seen")
     whole: Object = {"metadata": {"name": NAME}, "type": "Opaque"}
     certs.must("POST", f"{path}/secrets", whole)
     gone: Object = {"metadata": {"labels": {rules.SHARED_DAEMON: None}}}
     merge = "application/merge-patch+json"
-    dinp.api.must("PATCH", path, gone, media_type=merge)
+    admin.must("PATCH", path, gone, media_type=merge)
     wait_until(lambda: written(certs, "loses-its-label") == 403, "the label's end is seen")
     renewal: Object = {"data": {"cert.pem": "YQ=="}}
     secret = f"{path}/secrets/{NAME}"

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import pytest
 import yaml
 
-from tests.cluster.api import Api, Cluster, Object
+from tests.cluster.api import Cluster, Object
 from tests.cluster.installation import MANIFESTS, kustomization
-from tests.cluster.processes import wait_until
-from webhook import rules
 
 pytestmark = pytest.mark.cluster
 
 COMPONENTS: Final = MANIFESTS / "components"
-_POLICIES: Final = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic"
-_NO_NAMESPACE: Final = re.compile(r'namespaces "dinp-(system|daemons)" not found')
+_NO_NAMESPACE: Final = re.compile(r'namespaces "dinp-system" not found')
 # Of other projects, whose kinds a bare API server does not know.
 _FOREIGN: Final = {"Issuer", "Certificate", "ServiceMonitor", "PrometheusRule"}
 
@@ -63,80 +59,27 @@ def test_cert_manager_takes_the_place_of_certs(cluster: Cluster, tmp_path: Path)
     assert injected == "dinp-system/dinp"
 
 
-def test_nothing_is_left_for_shared_daemons(cluster: Cluster, tmp_path: Path) -> None:
-    """No namespace for them, nothing that they or certs may do for them, and certs knows of it."""
-    base = build(cluster, tmp_path)
-    objects = build(cluster, tmp_path, "no-shared-daemons")
-    gone = {it["kind"] + " " + it["metadata"]["name"] for it in base if is_for_daemons(it)}
-    assert gone == names_of(base) - names_of(objects)
-    assert not [it for it in objects if is_for_daemons(it)]
-    (certs,) = (it for it in objects if names_of([it]) == {"Deployment dinp-certs"})
-    (container,) = certs["spec"]["template"]["spec"]["containers"]
-    assert container["args"] == ["certs", "run", "--no-shared-daemons"]
+def test_cert_manager_leaves_shared_daemons_their_certs(cluster: Cluster, tmp_path: Path) -> None:
+    """Nothing of manifests/shared is touched by it, so their certificates go on."""
+    whole = kustomization(tmp_path, "base", "shared", components=["cert-manager"])
+    done = cluster.kubectl("kustomize", str(whole))
+    assert done.code == 0, done.err
+    found = list(yaml.safe_load_all(done.out))
+    assert all(it in found for it in objects_of(cluster, "shared"))
 
 
-def is_for_daemons(item: Object) -> bool:
-    """Whether a cluster without shared daemons has no use for it."""
-    metadata = item["metadata"]
-    return (
-        "dinp-daemons" in (metadata["name"], metadata.get("namespace"))
-        or "docker" in metadata["name"]
-        or (item["kind"], metadata["name"]) == ("ClusterRole", "dinp-shared-daemons")
-    )
-
-
-@pytest.mark.parametrize("first", ["cert-manager", "no-shared-daemons"])
-def test_both_ways_to_do_without_go_together(cluster: Cluster, tmp_path: Path, first: str) -> None:
-    """In either order, though each removes what the other has removed already."""
-    (second,) = {"cert-manager", "no-shared-daemons"} - {first}
-    objects = build(cluster, tmp_path, first, second)
-    assert not [it for it in objects if is_for_daemons(it) or "dinp-certs" in str(it["metadata"])]
-
-
-def test_no_shared_daemons(cluster: Cluster, tmp_path: Path) -> None:
-    """Not even a cluster admin may grant them; sidecars are as free as before."""
-    objects = build(cluster, tmp_path, "no-shared-daemons")
-    (policy,) = (
-        it
-        for it in objects
-        if it["kind"] == "ValidatingAdmissionPolicy"
-        and it["metadata"]["name"] == "dinp-shared-daemon-grants"
-    )
-    policy["metadata"]["name"] = "no-shared-daemons"
-    here = {"dinp.test/no-shared-daemons": "true"}
-    binding = {
-        "metadata": {"name": "no-shared-daemons"},
-        "spec": {
-            "policyName": "no-shared-daemons",
-            "validationActions": ["Deny"],
-            "matchResources": {"namespaceSelector": {"matchLabels": here}},
-        },
-    }
-    with closing(Api(cluster)) as admin:
-
-        def create(labels: dict[str, str]) -> tuple[int, str]:
-            body = {"metadata": {"name": "no-shared-daemons", "labels": here | labels}}
-            answer = admin.request("POST", "/api/v1/namespaces?dryRun=All", body)
-            return answer.status, answer.message
-
-        admin.must("POST", f"{_POLICIES}ies", policy)
-        admin.must("POST", f"{_POLICIES}ybindings", binding)
-        allowed = {rules.SHARED_DAEMON: "allowed"}
-        wait_until(lambda: create(allowed)[0] != 201, "the policy is in force")
-        for labels in (allowed, {rules.INJECT: "daemonset"}, {rules.MIGRATE: "service"}):
-            status, message = create(labels)
-            assert status == 403, message
-            assert "which this cluster has switched off" in message
-        assert create({rules.INJECT: "sidecar"})[0] == 201
+def objects_of(cluster: Cluster, name: str) -> list[Object]:
+    """The objects of manifests/<name>."""
+    done = cluster.kubectl("kustomize", str(MANIFESTS / name))
+    assert done.code == 0, done.err
+    return list(yaml.safe_load_all(done.out))
 
 
 def pod_of(cluster: Cluster, name: str) -> Object:
     """The spec of the Pods of manifests/<name>."""
-    done = cluster.kubectl("kustomize", str(MANIFESTS / name))
-    assert done.code == 0, done.err
     found: list[Object] = [
         it["spec"]["template"]["spec"]
-        for it in yaml.safe_load_all(done.out)
+        for it in objects_of(cluster, name)
         if it["kind"] in ("DaemonSet", "StatefulSet")
     ]
     (spec,) = found
@@ -164,13 +107,20 @@ def test_chosen_nodes(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("mode", ["daemonset", "service"])
 def test_without_tls(cluster: Cluster, mode: str) -> None:
-    """What dockerd listens on is what the port, and the Service, say; and all else stays."""
+    """What dockerd listens on is what the port, and the Service, say; no CA and no token; all else stays."""
     plain, spec = (pod_of(cluster, it) for it in (mode, f"overlays/{mode}-plain"))
-    changed = ("args", "ports")
     for name in ("initContainers", "containers"):
         for before, after in zip(plain[name], spec[name], strict=True):
             assert before["args"] != after["args"]
-            for key in changed:
+            for key in ("args", "ports"):
                 before.pop(key, None)
                 after.pop(key, None)
+            before["volumeMounts"] = without_certificate(before["volumeMounts"])
+    plain["volumes"] = without_certificate(plain["volumes"])
     assert plain == spec
+    kinds = [it["kind"] for it in objects_of(cluster, f"overlays/{mode}-plain")]
+    assert "ClusterRoleBinding" not in kinds
+
+
+def without_certificate(named: list[Object]) -> list[Object]:
+    return [it for it in named if it["name"] not in ("ca", "api-access")]

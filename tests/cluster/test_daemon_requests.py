@@ -1,4 +1,4 @@
-"""Certificates of shared daemons and their clients: what `dinp certs run` signs, and what it denies.
+"""Certificates of shared daemons and their clients: what `dinp certs run-shared` signs, and what it denies.
 
 Requests are sent with tokens that a real API server has bound to Pods, so the extras are its own;
 certs uses the ServiceAccount of the manifests, so their permissions and policies suffice. No
@@ -35,15 +35,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from certs import calls
 from certs.authority import KeyPair, Usage, issue_ca, issue_leaf
 from certs.docker import rotation
+from certs.docker.names import Names
 from certs.docker.policy import Policy
 from certs.docker.requests import SIGNER, Reason
-from certs.docker.store import Names, Store
+from certs.docker.store import Store
 from daemon import certificates, files
 from daemon.files import Files
 from tests.cluster.api import MERGE_PATCH, Api, Cluster, Object
-from tests.cluster.installation import kustomization
+from tests.cluster.installation import kustomization, write_kubeconfig
 from tests.cluster.processes import PATIENCE, wait_until
-from tests.cluster.test_certs import installed_site
 from webhook.cli import main
 
 pytestmark = pytest.mark.cluster
@@ -122,7 +122,7 @@ class Site:
 
     @contextmanager
     def certs(self, policy: Policy) -> Iterator[None]:
-        """Have certs at work, as `dinp certs run` has it."""
+        """Have certs at work, as `dinp certs run-shared` has it."""
         loop, stop = asyncio.new_event_loop(), asyncio.Event()
 
         async def work() -> None:
@@ -241,7 +241,7 @@ class Site:
 def installed(own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The manifests, and four Nodes."""
     folder = tmp_path_factory.mktemp("requests")
-    whole = kustomization(folder, "base", "daemonset", "service")
+    whole = kustomization(folder, "base", "shared", "daemonset", "service")
     with closing(Api(own_cluster)) as admin:
         done = own_cluster.kubectl("apply", "--kustomize", str(whole))
         assert done.code == 0, done.err
@@ -255,7 +255,7 @@ def installed(own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
         admin.create_service_account("elsewhere", "dinp-docker-daemonset")
         admin.create_service_account("dinp-daemons", "other")
         allow_requests(admin)
-        yield Site(admin, installed_site(admin, folder).kubeconfig)
+        yield Site(admin, write_kubeconfig(admin, "dinp-certs-docker", folder / "kubeconfig"))
 
 
 def allow_requests(admin: Api) -> None:

@@ -7,6 +7,7 @@ namespace that is deleted is done by `finish_namespace`. tests/installation has 
 from __future__ import annotations
 
 import asyncio
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -21,16 +22,22 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from certs import authority
+from certs import authority, calls
+from certs.docker.names import Names
+from certs.docker.policy import Policy
+from certs.docker.rotation import Rotation
+from certs.docker.store import Store
 from tests.cluster.api import MERGE_PATCH, Api, Cluster, Object
 from tests.cluster.installation import (
     BASE,
     CONFIGURATION,
     MANIFESTS,
+    SHARED,
     is_injected,
     kustomization,
     publish,
     small_pod,
+    write_kubeconfig,
 )
 from tests.cluster.processes import running, wait_until
 from tests.cluster.test_certs import Site, installed_site, writes
@@ -45,12 +52,14 @@ ROOT: Final = BASE.parents[1]
 NAMESPACE: Final = "dinp-system"
 DAEMONS: Final = "dinp-daemons"
 NAMESPACES: Final = (NAMESPACE, DAEMONS)
+CLIENT: Final = "dinp-client-tls"
 WORKLOADS: Final = ("Deployment", "DaemonSet", "StatefulSet")
 # What an administrator may have: the first alone, or with shared daemons.
+PLAIN: Final = ("overlays/daemonset-plain", "overlays/service-plain")
 WHOLES: Final = {
     "the base": ("base",),
-    "all": ("base", "daemonset", "service"),
-    "variants": ("base", "overlays/daemonset-plain", "overlays/service-plain"),
+    "all": ("base", "shared", "daemonset", "service"),
+    "variants": ("base", "shared/namespace", *PLAIN),
 }
 PART_OF: Final = "app.kubernetes.io/part-of"
 CLIENT_SIDE: Final = ("apply", "--validate=strict", "--kustomize")
@@ -103,8 +112,9 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def site(empty: Api, tmp_path: Path) -> Site:
-    """manifests/base, where `dinp certs run` has done its first pass."""
+    """manifests/base, where `dinp certs run` has done its first pass, and manifests/shared."""
     apply(empty)
+    apply(empty, SHARED)
     made = installed_site(empty, tmp_path)
     assert asyncio.run(writes(made)) == 3
     return made
@@ -112,8 +122,8 @@ def site(empty: Api, tmp_path: Path) -> Site:
 
 @pytest.fixture(scope="module")
 def built(own_cluster: Cluster) -> list[Object]:
-    """The objects that kubectl makes of manifests/base."""
-    return objects(own_cluster, BASE)
+    """The objects that kubectl makes of manifests/base and manifests/shared."""
+    return [*objects(own_cluster, BASE), *objects(own_cluster, SHARED)]
 
 
 def objects(cluster: Cluster, directory: Path) -> list[Object]:
@@ -209,10 +219,10 @@ def test_applied_again_it_changes_nothing(
 
 
 def publish_cas(api: Api) -> None:
-    """Fill in the ConfigMap of the shared daemons, as `dinp certs run` does."""
+    """Fill in the ConfigMap of the shared daemons, if there is one, as `dinp certs run-shared` does."""
     data = {"data": {"client-ca.pem": "a", "server-ca.pem": "b"}}
     path = f"/api/v1/namespaces/{DAEMONS}/configmaps/dinp-docker-ca"
-    api.must("PATCH", path, data, media_type=MERGE_PATCH)
+    assert api.request("PATCH", path, data, media_type=MERGE_PATCH).status in (200, 404)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -265,13 +275,14 @@ def test_removed_nothing_is_left(empty: Api, tmp_path: Path, whole: Path, tell: 
     assert labelled(empty).keys() == {name for name in installed if name[0] not in OF_API_SERVER}
     remove(empty, whole)
     left = everything(empty)
+    namespaces = [it for it in NAMESPACES if ("namespaces", "", it) in installed]
     # What kube-controller-manager deletes with the namespace: nothing else may be left to it.
     assert {
-        *(("namespaces", "", namespace) for namespace in NAMESPACES),
+        *(("namespaces", "", namespace) for namespace in namespaces),
         ("secrets", NAMESPACE, "dinp-ca"),
         ("secrets", NAMESPACE, "dinp-tls"),
     } == {name for name in left.keys() - before if name[0] not in OF_EVENTS}
-    for namespace in NAMESPACES:
+    for namespace in namespaces:
         assert left["namespaces", "", namespace]["status"]["phase"] == "Terminating"
     finish_namespaces(empty)
     assert set() == everything(empty).keys() - before
@@ -280,13 +291,33 @@ def test_removed_nothing_is_left(empty: Api, tmp_path: Path, whole: Path, tell: 
 
 @pytest.mark.parametrize("name", ["daemonset", "service"])
 def test_daemons_come_and_go_by_themselves(empty: Api, name: str) -> None:
-    """On top of the base, which stays as it is when they are removed."""
+    """On top of base and shared, which stay as they are when the daemons are removed."""
     apply(empty)
+    apply(empty, SHARED)
     before = versions(empty)
     apply(empty, MANIFESTS / name)
     assert len(versions(empty)) > len(before)
     remove(empty, MANIFESTS / name)
     assert before == versions(empty)
+
+
+@pytest.mark.parametrize("gone", ["daemonset", "service"])
+@pytest.mark.parametrize(
+    ("shared", "kind"), [("shared", "{}"), ("shared/namespace", "overlays/{}-plain")]
+)
+def test_of_two_modes_one_goes(empty: Api, shared: str, kind: str, gone: str) -> None:
+    """The other has all that it had, and nothing of it was written; so have base and shared."""
+    (stays,) = {"daemonset", "service"} - {gone}
+    for name in ("base", shared, kind.format(stays)):
+        apply(empty, MANIFESTS / name)
+    before = versions(empty)
+    apply(empty, MANIFESTS / kind.format(gone))
+    assert versions(empty).keys() > before.keys()
+    remove(empty, MANIFESTS / kind.format(gone))
+    assert before == versions(empty)
+    for name in ("base", shared, kind.format(stays)):
+        there = empty.cluster.kubectl("get", "--kustomize", str(MANIFESTS / name))
+        assert (0, "") == (there.code, there.err)
 
 
 def test_installed_again_it_works(site: Site) -> None:
@@ -303,10 +334,8 @@ def test_installed_again_it_works(site: Site) -> None:
 
 def earlier_versions() -> list[str]:
     """The commits in which manifests/base changed, the latest ones."""
-    command = ["git", "log", f"--max-count={EARLIER}", "--format=%H", "--", "manifests/base"]
-    return subprocess.run(  # noqa: S603 - our own command
-        command, cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
+    command = ("log", f"--max-count={EARLIER}", "--format=%H", "--", "manifests/base")
+    return git(*command).decode().split()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -316,7 +345,8 @@ def test_upgrades(empty: Api, tmp_path: Path, way: str, tell: Tell) -> None:
     assert found, "git knows no version of manifests/base"
     ca = authority.issue_ca("dinp", now=datetime.now(UTC), lifetime=DAY)
     for commit in found:
-        apply(empty, checked_out(commit, tmp_path / commit), WAYS[way])
+        old = checked_out(commit, tmp_path / commit) / "base"
+        apply(empty, old, WAYS[way])
         before = len(labelled(empty))
         publish(empty, ca.certificate)
         bundles = [it["clientConfig"] for it in empty.must("GET", CONFIGURATION)["webhooks"]]
@@ -328,16 +358,130 @@ def test_upgrades(empty: Api, tmp_path: Path, way: str, tell: Tell) -> None:
         assert (0, "") == (there.code, there.err)
         tell(f"{way} from {commit[:7]}: {before} -> {len(there.out.splitlines())} objects")
         remove(empty)
+        remove(empty, old)
         finish_namespaces(empty)
 
 
 def checked_out(commit: str, directory: Path) -> Path:
-    """manifests/base as it was then."""
-    command = ["git", "archive", commit, "manifests/base"]
-    packed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout  # noqa: S603 - our own command
+    """The manifests as they were then."""
+    packed = git("archive", commit, "manifests")
     with tarfile.open(fileobj=BytesIO(packed)) as archive:
         archive.extractall(directory, filter="data")
-    return directory / "manifests" / "base"
+    return directory / "manifests"
+
+
+def git(*arguments: str) -> bytes:
+    """What git says."""
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True).stdout  # noqa: S603, S607 - our own command
+
+
+# ---- the shared daemons' permissions were in the base once ---------------------------------
+
+
+@pytest.fixture
+def undivided(tmp_path: Path) -> Path:
+    """The manifests as they were the last time that the base had all for shared daemons."""
+    file = "manifests/base/certs-daemons-permissions.yaml"
+    commit = git("log", "--max-count=1", "--format=%H", "--", file).decode().strip()
+    has_it = git("ls-tree", "--name-only", commit, file)  # not where that commit has removed it
+    return checked_out(commit if has_it else f"{commit}^", tmp_path / "undivided")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_upgrade_takes_shared_daemons_along(
+    empty: Api, tmp_path: Path, undivided: Path, way: str
+) -> None:
+    """CAs and certificates stay, the new certs goes on with them, and nothing of the old is left."""
+    for name in ("base", "service"):
+        apply(empty, undivided / name, WAYS[way])
+    assert empty.create_namespace("tenant", {rules.SHARED_DAEMON: "allowed"}).status == 201
+    try:
+        assert await shared_writes(empty, "dinp-certs", tmp_path) == 4
+        before = certificates(empty)
+        wholes = [MANIFESTS / name for name in ("base", "shared", "service")]
+        for whole in wholes:
+            apply(empty, whole, WAYS[way])
+        assert await shared_writes(empty, "dinp-certs-docker", tmp_path) == 0
+        assert before == certificates(empty)
+        known = {
+            (it["kind"], it["metadata"]["name"])
+            for at in wholes
+            for it in objects(empty.cluster, at)
+        }
+        written = {
+            ("Secret", name) for name in ("dinp-docker-server-ca", "dinp-docker-client-ca", CLIENT)
+        }
+        assert known | written == {(it["kind"], it["metadata"]["name"]) for it in kinds(empty)}
+        assert not empty.may(
+            NAMESPACE, "dinp-certs", namespace="tenant", verb="create", resource="secrets"
+        )
+        empty.must("DELETE", f"/api/v1/namespaces/tenant/secrets/{CLIENT}")
+        assert await shared_writes(empty, "dinp-certs-docker", tmp_path) == 1
+    finally:
+        empty.must("DELETE", "/api/v1/namespaces/tenant")
+        finish_namespace(empty, "tenant")
+
+
+async def shared_writes(api: Api, account: str, directory: Path) -> int:
+    """Be the certs of shared daemons by this ServiceAccount for a pass; return how much it wrote."""
+    kubeconfig = write_kubeconfig(api, account, directory / account)
+    for verb in ("get", "create"):
+        may = {"verb": verb, "resource": "secrets", "namespace": "tenant", "name": CLIENT}
+        wait_until(lambda may=may: api.may(NAMESPACE, account, **may), "RBAC is known")  # type: ignore[misc]  # mypy sees no default
+    async with calls.connected(kubeconfig) as connection:
+        rotation = Rotation(Store(connection, Names()), Policy())
+        passed = await rotation.run_pass()
+    assert not rotation._failed
+    return passed.writes
+
+
+def certificates(api: Api) -> list[Object]:
+    """What daemons and clients go by."""
+    system = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+    paths = (
+        f"{system}/dinp-docker-server-ca",
+        f"{system}/dinp-docker-client-ca",
+        f"/api/v1/namespaces/tenant/secrets/{CLIENT}",
+        f"/api/v1/namespaces/{DAEMONS}/configmaps/dinp-docker-ca",
+    )
+    return [api.must("GET", path)["data"] for path in paths]
+
+
+def kinds(api: Api) -> list[Object]:
+    """What says that it is dinp's, each with its kind."""
+    found: list[Object] = []
+    for _, path, _ in collections(api):
+        listed = api.must("GET", f"{path}?labelSelector={PART_OF}%3Ddinp")
+        kind = listed["kind"].removesuffix("List")
+        found += [{**item, "kind": kind} for item in listed["items"]]
+    return found
+
+
+def test_an_upgrade_without_shared_daemons(empty: Api, undivided: Path) -> None:
+    """What apply leaves behind goes by the commands of the README, and those take nothing else."""
+    apply(empty)
+    expected = labelled(empty).keys()
+    remove(empty)
+    finish_namespaces(empty)
+    apply(empty, undivided / "base")
+    apply(empty)
+    assert labelled(empty).keys() > expected
+    for command in commands_of_the_readme():
+        done = empty.cluster.kubectl(*command, "--wait=false")
+        assert done.code == 0, done.err
+    finish_namespace(empty, DAEMONS)
+    assert labelled(empty).keys() == expected
+
+
+def commands_of_the_readme() -> list[list[str]]:
+    """Those after an upgrade to a base without permissions for shared daemons."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, _, after = text.partition("- **Upgrade**")
+    block = after.partition("```")[2].partition("```")[0]
+    lines = [shlex.split(line) for line in block.splitlines() if line.strip()]
+    assert lines
+    assert {"kubectl"} == {line[0] for line in lines}
+    return [line[1:] for line in lines]
 
 
 def test_every_object_is_labelled(own_cluster: Cluster, whole: Path) -> None:
@@ -346,7 +490,7 @@ def test_every_object_is_labelled(own_cluster: Cluster, whole: Path) -> None:
     specs = [it["spec"] for it in found if it["kind"] in WORKLOADS]
     inner = [spec["template"] for spec in specs]
     inner += [claim for spec in specs for claim in spec.get("volumeClaimTemplates", [])]
-    assert len(inner) in (2, 5)
+    assert len(inner) in (2, 5, 6)
     for item in (*found, *inner):
         assert item["metadata"]["labels"][PART_OF] == "dinp"
 
@@ -358,7 +502,7 @@ def templates(built: list[Object]) -> dict[str, Object]:
     }
 
 
-@pytest.mark.parametrize("name", ["dinp", "dinp-certs"])
+@pytest.mark.parametrize("name", ["dinp", "dinp-certs", "dinp-certs-docker"])
 def test_pods_are_restricted(site: Site, built: list[Object], name: str) -> None:
     """Pod Security takes each Pod without a warning, and sees what it would not take."""
     template = templates(built)[name]
@@ -444,7 +588,7 @@ def with_socket(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_memory(site: Site, built: list[Object], tmp_path: Path, tell: Tell) -> None:
-    """What both processes take is within what they ask for, and half of what they are limited to."""
+    """What each process takes is within what they ask for, and half of what they are limited to."""
     with serving() as server:
         for _ in range(2000):
             status, _review = post_review(server, "/pods/inject/sidecar", small_pod())
@@ -457,6 +601,12 @@ def test_memory(site: Site, built: list[Object], tmp_path: Path, tell: Tell) -> 
             site.patch_bundles(None, range(10))
             wait_until(site.is_right, "healed")
         check_memory("dinp-certs", process.pid, built, tell)
+    kubeconfig = write_kubeconfig(site.api, "dinp-certs-docker", tmp_path / "shared")
+    command = [*command[:3], "run-shared", f"--kubeconfig={kubeconfig}"]
+    with running(command, tmp_path / "log") as process:
+        ca = f"/api/v1/namespaces/{DAEMONS}/configmaps/dinp-docker-ca"
+        wait_until(lambda: "data" in site.api.must("GET", ca), "the CAs are published")
+        check_memory("dinp-certs-docker", process.pid, built, tell)
 
 
 def check_memory(name: str, pid: int, built: list[Object], tell: Tell) -> None:

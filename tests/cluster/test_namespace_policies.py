@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Literal
 
 import pytest
@@ -11,6 +12,7 @@ from tests.cluster import labellers
 from tests.cluster.api import MERGE_PATCH, Answer, Api
 from tests.cluster.installation import OLDER_NAMESPACES, Installation
 from tests.cluster.labellers import named
+from tests.cluster.processes import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -146,8 +148,8 @@ def owner(dinp: Installation) -> Iterator[Api]:
             "name": f"system:aggregate-to-{role}",
         }
         subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "tenant"}
-        binding = _named(f"owner-{role}", roleRef=reference, subjects=[subject])
-        dinp.api.must("POST", f"{RBAC}/namespaces/annotated/rolebindings", binding)
+        binding = named(f"owner-{role}", roleRef=reference, subjects=[subject])
+        dinp.api.must("POST", f"{labellers.RBAC}/namespaces/annotated/rolebindings", binding)
     with closing(dinp.user("tenant")) as api:
         wait_until(lambda: _may_write_secrets(api), "the API server knows what it may")
         yield api
@@ -155,7 +157,7 @@ def owner(dinp: Installation) -> Iterator[Api]:
 
 def _may_write_secrets(api: Api) -> bool:
     path = "/api/v1/namespaces/annotated/secrets?dryRun=All"
-    return api.request("POST", path, _named("any")).status == 201
+    return api.request("POST", path, named("any")).status == 201
 
 
 @pytest.mark.parametrize(("key", "value"), [*GRANTS, ("dinp.io/inject", "sidecar")])

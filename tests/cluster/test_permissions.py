@@ -44,6 +44,7 @@ DAEMONS: Final = "dinp-daemons"
 ACCOUNTS: Final = {
     "dinp": (NAMESPACE, "dinp"),
     "dinp-certs": (NAMESPACE, "dinp-certs"),
+    "dinp-certs-docker": (NAMESPACE, "dinp-certs-docker"),
     "default": (NAMESPACE, "default"),
     "dinp-docker-daemonset": (DAEMONS, "dinp-docker-daemonset"),
     "dinp-docker-service": (DAEMONS, "dinp-docker-service"),
@@ -56,6 +57,7 @@ HERE: Final = f"{CORE}/{NAMESPACE}"
 SECRETS: Final = f"{HERE}/secrets"
 ALLOWED: Final = "annotated-shared"  # a namespace that may use shared daemons
 CLIENT_SECRET: Final = "dinp-client-tls"
+SHARED_CA: Final = "dinp-docker-server-ca"
 CA_CONFIG_MAP: Final = "dinp-docker-ca"
 SIGNER: Final = "dinp.io/docker-server"
 ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
@@ -67,7 +69,8 @@ ELSEWHERE: Final = "https://127.0.0.1/"
 BY_RBAC: Final = "RBAC"
 BY_SECRETS: Final = "dinp-certs-secrets"
 BY_REGISTRATION: Final = "dinp-certs-registration"
-BY_DAEMONS_POLICY: Final = "dinp-certs-docker"
+BY_SHARED_SECRETS: Final = "dinp-certs-docker-secrets"
+BY_SHARED_REQUESTS: Final = "dinp-certs-docker"
 BY_REQUESTS: Final = "dinp-docker-requests"
 BY_SIGNER: Final = "the signer"
 BY_VALIDATION: Final = "the field is immutable"
@@ -77,11 +80,14 @@ Permission = tuple[str, str, str]  # verb, resource or path, name ("*": any)
 READING: Final = ("get", "list", "watch")
 REQUESTS: Final = "certificatesigningrequests.certificates.k8s.io"
 OF_CERTS: Final = {
-    *(
-        (verb, "mutatingwebhookconfigurations.admissionregistration.k8s.io", "zz-dinp")
-        for verb in (*READING, "patch")
-    ),
-    # For the shared daemons.
+    (verb, "mutatingwebhookconfigurations.admissionregistration.k8s.io", "zz-dinp")
+    for verb in (*READING, "patch")
+}
+OF_CERTS_HERE: Final = {
+    ("create", "secrets", "*"),
+    *((verb, "secrets", name) for verb in (*READING, "patch") for name in ("dinp-ca", "dinp-tls")),
+}
+OF_SHARED: Final = {
     ("create", "secrets", "*"),
     *((verb, "secrets", CLIENT_SECRET) for verb in (*READING, "patch", "delete")),
     *((verb, "namespaces", "*") for verb in READING),
@@ -91,12 +97,12 @@ OF_CERTS: Final = {
     ("update", "certificatesigningrequests/status.certificates.k8s.io", "*"),
     *((verb, "signers.certificates.k8s.io", SIGNER) for verb in ("approve", "sign")),
 }
-OF_CERTS_HERE: Final = {
+OF_SHARED_HERE: Final = {
     (verb, "secrets", name)
     for verb in (*READING, "patch")
-    for name in ("dinp-ca", "dinp-tls", "dinp-docker-server-ca", "dinp-docker-client-ca")
+    for name in ("dinp-docker-server-ca", "dinp-docker-client-ca")
 }
-OF_CERTS_THERE: Final = {
+OF_SHARED_THERE: Final = {
     ("get", "pods", "*"),
     *((verb, "configmaps", CA_CONFIG_MAP) for verb in (*READING, "patch")),
 }
@@ -105,6 +111,7 @@ OF_DAEMONS: Final = {("create", REQUESTS, "*"), ("get", REQUESTS, "*")}
 EVERYWHERE: Final[Mapping[str, set[Permission]]] = {
     "dinp": set(),
     "dinp-certs": OF_CERTS,
+    "dinp-certs-docker": OF_SHARED,
     "default": set(),
     "dinp-docker-daemonset": OF_DAEMONS,
     "dinp-docker-service": OF_DAEMONS,
@@ -113,19 +120,24 @@ EVERYWHERE: Final[Mapping[str, set[Permission]]] = {
 # And in these.
 INSIDE: Final[Mapping[tuple[str, str], set[Permission]]] = {
     ("dinp-certs", NAMESPACE): OF_CERTS_HERE,
-    ("dinp-certs", DAEMONS): OF_CERTS_THERE,
+    ("dinp-certs-docker", NAMESPACE): OF_SHARED_HERE,
+    ("dinp-certs-docker", DAEMONS): OF_SHARED_THERE,
 }
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A request that must be refused: by whom if it is certs', if it is a daemon's, else by RBAC."""
+    """A request that must be refused: by whom if it is certs', the shared daemons' certs' or a daemon's.
+
+    By RBAC if it is anybody else's.
+    """
 
     method: str
     path: str
     body: Any = None
     media_type: str = "application/json"
     by: str = BY_RBAC
+    by_shared: str = BY_RBAC
     by_daemon: str = BY_RBAC
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -248,9 +260,13 @@ def of_admission() -> Iterator[tuple[str, Attempt]]:
         ("validatingwebhookconfigurations", "zz-dinp"),
         ("validatingadmissionpolicies", BY_SECRETS),
         ("validatingadmissionpolicies", BY_REGISTRATION),
+        ("validatingadmissionpolicies", BY_SHARED_SECRETS),
+        ("validatingadmissionpolicies", BY_SHARED_REQUESTS),
         ("validatingadmissionpolicies", BY_REQUESTS),
         ("validatingadmissionpolicybindings", BY_SECRETS),
         ("validatingadmissionpolicybindings", BY_REGISTRATION),
+        ("validatingadmissionpolicybindings", BY_SHARED_SECRETS),
+        ("validatingadmissionpolicybindings", BY_SHARED_REQUESTS),
     ):
         path = f"{ADMISSION}/{resource}"
         labels = {"metadata": {"name": name, "labels": {"a": "b"}}}
@@ -264,12 +280,18 @@ def of_admission() -> Iterator[tuple[str, Attempt]]:
         yield f"delete all {title}", Attempt("DELETE", path)
 
 
+def creating(place: str, body: Object) -> Attempt:
+    """Neither certs may create it, and where: that of the webhook only in dinp-system by RBAC."""
+    by = BY_SECRETS if place == SECRETS else BY_RBAC
+    return Attempt("POST", place, body, by=by, by_shared=BY_SHARED_SECRETS)
+
+
 def of_secrets() -> Iterator[tuple[str, Attempt]]:
     for name in ("dinp-ca", "dinp-tls", "dinp-docker-server-ca", CLIENT_SECRET, "other", "dinp-"):
         body = secret(name, TOKEN_TYPE)
-        yield f"a token named {name}", Attempt("POST", SECRETS, body, by=BY_SECRETS)
+        yield f"a token named {name}", creating(SECRETS, body)
     for name in ("other", "dinp-", "dinp-ca-", "dinp-certs-token"):
-        yield f"a Secret named {name}", Attempt("POST", SECRETS, secret(name), by=BY_SECRETS)
+        yield f"a Secret named {name}", creating(SECRETS, secret(name))
     bootstrap = secret("bootstrap-token-abcdef", "bootstrap.kubernetes.io/token")
     for namespace in ("kube-system", "default", STRANGER):
         path = f"{CORE}/{namespace}/secrets"
@@ -280,7 +302,7 @@ def of_secrets() -> Iterator[tuple[str, Attempt]]:
             (CLIENT_SECRET, secret(CLIENT_SECRET)),
             ("a bootstrap token", bootstrap),
         ):
-            yield f"{what} in {namespace}", Attempt("POST", path, body, by=BY_SECRETS)
+            yield f"{what} in {namespace}", creating(path, body)
         yield f"dinp-ca of {namespace}", Attempt("GET", f"{path}/dinp-ca")
     yield "read another Secret", Attempt("GET", f"{SECRETS}/other")
     yield "list Secrets", Attempt("GET", SECRETS)
@@ -288,7 +310,7 @@ def of_secrets() -> Iterator[tuple[str, Attempt]]:
     yield "watch Secrets", Attempt("GET", f"{SECRETS}?watch=true&timeoutSeconds=1")
     yield "list everybody's Secrets", Attempt("GET", "/api/v1/secrets")
     yield "delete all Secrets", Attempt("DELETE", SECRETS)
-    for name in ("dinp-ca", "dinp-tls"):
+    for name in ("dinp-ca", "dinp-tls", SHARED_CA):
         yield from of_secret(SECRETS, name)
         yield f"delete {name}", Attempt("DELETE", f"{SECRETS}/{name}")
 
@@ -298,7 +320,7 @@ def of_client_secrets() -> Iterator[tuple[str, Attempt]]:
     place = f"{CORE}/{ALLOWED}/secrets"
     yield from of_secret(place, CLIENT_SECRET)
     for name in ("other", f"{CLIENT_SECRET}-", "dinp-ca", "dinp-tls"):
-        yield f"{name} of a tenant", Attempt("POST", place, secret(name), by=BY_SECRETS)
+        yield f"{name} of a tenant", creating(place, secret(name))
         yield f"read {name} of a tenant", Attempt("GET", f"{place}/{name}")
         yield f"delete {name} of a tenant", Attempt("DELETE", f"{place}/{name}")
     yield "list a tenant's Secrets", Attempt("GET", place)
@@ -306,38 +328,47 @@ def of_client_secrets() -> Iterator[tuple[str, Attempt]]:
     for kind in (TOKEN_TYPE, "kubernetes.io/tls", "a.b/c"):
         body = secret(CLIENT_SECRET, kind)
         body["data"] = {"tls.crt": "", "tls.key": ""}
-        yield f"{CLIENT_SECRET} of type {kind}", Attempt("POST", place, body, by=BY_SECRETS)
+        yield f"{CLIENT_SECRET} of type {kind}", creating(place, body)
     more = {"data": {"config.json": ""}}
     yield (
         f"a key more in {CLIENT_SECRET}",
-        Attempt("PATCH", f"{place}/{CLIENT_SECRET}", more, MERGE_PATCH, BY_SECRETS),
+        Attempt(
+            "PATCH",
+            f"{place}/{CLIENT_SECRET}",
+            more,
+            MERGE_PATCH,
+            by_shared=BY_SHARED_SECRETS,
+        ),
     )
 
 
 def of_secret(place: str, name: str) -> Iterator[tuple[str, Attempt]]:
-    """Of one that certs has made."""
+    """Of one that one certs has made, and that the other has no business with."""
     path, owned, kept = f"{place}/{name}", {"ownerReferences": owner()}, {"finalizers": ["a.b/c"]}
     applied = f"{path}?fieldManager=dinp-certs&force=true"
     to_token = {"type": TOKEN_TYPE}
+    is_shared = name in (SHARED_CA, CLIENT_SECRET)
+    policy: dict[str, Any] = {"by_shared": BY_SHARED_SECRETS} if is_shared else {"by": BY_SECRETS}
+    validation: dict[str, Any] = dict.fromkeys(policy, BY_VALIDATION)
     yield f"replace {name}", Attempt("PUT", path, secret(name))
     for what, metadata in (("owner", owned), ("finalizer", kept)):
         body = secret(name, **metadata)
-        yield f"{name} with {what}", Attempt("POST", place, body, by=BY_SECRETS)
+        yield f"{name} with {what}", creating(place, body)
         changed = {"metadata": metadata}
         yield (
             f"{what} of {name} patched",
-            Attempt("PATCH", path, changed, MERGE_PATCH, BY_SECRETS),
+            Attempt("PATCH", path, changed, MERGE_PATCH, **policy),
         )
         yield (
             f"{what} of {name} applied",
-            Attempt("PATCH", applied, without_type(body), APPLY_PATCH, BY_SECRETS),
+            Attempt("PATCH", applied, without_type(body), APPLY_PATCH, **policy),
         )
     for kind in (MERGE_PATCH, STRATEGIC_PATCH):
-        yield f"type of {name} by {kind}", Attempt("PATCH", path, to_token, kind, BY_VALIDATION)
+        yield f"type of {name} by {kind}", Attempt("PATCH", path, to_token, kind, **validation)
     operations = [operation("replace", "/type", TOKEN_TYPE)]
-    yield f"type of {name} by JSON", Attempt("PATCH", path, operations, JSON_PATCH, BY_VALIDATION)
+    yield f"type of {name} by JSON", Attempt("PATCH", path, operations, JSON_PATCH, **validation)
     body = secret(name, TOKEN_TYPE)
-    yield f"type of {name} applied", Attempt("PATCH", applied, body, APPLY_PATCH, BY_VALIDATION)
+    yield f"type of {name} applied", Attempt("PATCH", applied, body, APPLY_PATCH, **validation)
 
 
 def without_type(body: Object) -> Object:
@@ -348,6 +379,7 @@ def of_tokens() -> Iterator[tuple[str, Attempt]]:
     request: Object = {"spec": {}}
     for namespace, name in (
         (NAMESPACE, "dinp-certs"),
+        (NAMESPACE, "dinp-certs-docker"),
         (NAMESPACE, "dinp"),
         (NAMESPACE, "default"),
         (DAEMONS, "dinp-docker-daemonset"),
@@ -402,11 +434,14 @@ def of_requests() -> Iterator[tuple[str, Attempt]]:
         failure: Object = {**body, "status": {"conditions": [{**condition, "type": "Failed"}]}}
         asked = {**body, "metadata": {"generateName": "a-"}}
         yield f"a request to {signer}", Attempt("POST", CERTIFICATES, asked, by_daemon=BY_REQUESTS)
-        yield f"approve for {signer}", Attempt("PUT", f"{path}/approval", approval, by=BY_SIGNER)
-        yield f"sign for {signer}", Attempt("PUT", f"{path}/status", failure, by=BY_SIGNER)
+        yield (
+            f"approve for {signer}",
+            Attempt("PUT", f"{path}/approval", approval, by_shared=BY_SIGNER),
+        )
+        yield f"sign for {signer}", Attempt("PUT", f"{path}/status", failure, by_shared=BY_SIGNER)
         yield (
             f"take note for {signer}",
-            Attempt("PUT", f"{path}/status", body, by=BY_DAEMONS_POLICY),
+            Attempt("PUT", f"{path}/status", body, by_shared=BY_SHARED_REQUESTS),
         )
         yield f"delete a request to {signer}", Attempt("DELETE", path)
     own, path = request_for(SIGNER), f"{CERTIFICATES}/docker-server"
@@ -420,7 +455,7 @@ def of_requests() -> Iterator[tuple[str, Attempt]]:
         for subresource in ("approval", "status"):
             yield (
                 f"{what} by {subresource}",
-                Attempt("PUT", f"{path}/{subresource}", changed, by=BY_DAEMONS_POLICY),
+                Attempt("PUT", f"{path}/{subresource}", changed, by_shared=BY_SHARED_REQUESTS),
             )
     yield "replace a request", Attempt("PUT", path, own)
     yield "delete a request", Attempt("DELETE", path)
@@ -440,15 +475,15 @@ def of_daemons() -> Iterator[tuple[str, Attempt]]:
         ("label", {"labels": {"app.kubernetes.io/part-of": "x"}}),
     ):
         changed = {"metadata": metadata}
-        by = BY_DAEMONS_POLICY
-        yield f"{what} of the CAs", Attempt("PATCH", path, changed, MERGE_PATCH, by)
+        by = BY_SHARED_REQUESTS
+        yield f"{what} of the CAs", Attempt("PATCH", path, changed, MERGE_PATCH, by_shared=by)
     emptied: Object = {"metadata": {"name": CA_CONFIG_MAP}}
     yield "replace the CAs", Attempt("PUT", path, emptied)
     yield "delete the CAs", Attempt("DELETE", path)
     yield "another ConfigMap", Attempt("POST", maps, {"metadata": {"name": "other"}})
     yield "read daemon.json", Attempt("GET", maps)
     yield "apply another", Attempt("PATCH", f"{maps}/other?fieldManager=a", emptied, APPLY_PATCH)
-    yield "a Secret there", Attempt("POST", f"{there}/secrets", secret("dinp-ca"), by=BY_SECRETS)
+    yield "a Secret there", creating(f"{there}/secrets", secret("dinp-ca"))
     yield "Secrets there", Attempt("GET", f"{there}/secrets")
     yield "the daemons' Pods", Attempt("GET", f"{there}/pods")
     yield "end a daemon", Attempt("DELETE", f"{there}/pods/dinp-docker-0")
@@ -498,7 +533,7 @@ def of_workloads() -> Iterator[tuple[str, Attempt]]:
     for resource in ("exec", "attach", "portforward", "proxy", "eviction", "ephemeralcontainers"):
         yield f"pods/{resource}", Attempt("POST", f"{HERE}/pods/a/{resource}", {})
     deployments = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
-    for name in ("dinp", "dinp-certs"):
+    for name in ("dinp", "dinp-certs", "dinp-certs-docker"):
         yield f"deployment {name}", Attempt("PATCH", f"{deployments}/{name}", scaled, MERGE_PATCH)
         yield f"delete {name}", Attempt("DELETE", f"{deployments}/{name}")
     for title, path in (
@@ -539,7 +574,7 @@ def admin(own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """The manifests in a cluster where certs has work to do, and the policies are in force."""
     with closing(Api(own_cluster)) as api:
         apply_base(own_cluster, api)
-        more = kustomization(tmp_path_factory.mktemp("more"), "daemonset", "service")
+        more = kustomization(tmp_path_factory.mktemp("more"), "shared", "daemonset", "service")
         done = own_cluster.kubectl("apply", "--kustomize", str(more))
         assert done.code == 0, done.err
         for namespace in (NAMESPACE, DAEMONS):
@@ -549,27 +584,28 @@ def admin(own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
             api.must("POST", CERTIFICATES, request_for(signer))
         with (
             as_account(api, NAMESPACE, "dinp-certs") as certs,
+            as_account(api, NAMESPACE, "dinp-certs-docker") as shared,
             as_account(api, DAEMONS, SHARED[0]) as daemon,
         ):
-            wait_until(lambda: _are_in_force(certs, daemon), "the policies are in force")
+            wait_until(lambda: _are_in_force(certs, shared, daemon), "the policies are in force")
             # As certs does it. (It does not run here: whoever has its token may write this, too.)
-            certs.must("POST", f"{CORE}/{ALLOWED}/secrets", secret(CLIENT_SECRET))
+            shared.must("POST", f"{CORE}/{ALLOWED}/secrets", secret(CLIENT_SECRET))
+            shared.must("POST", SECRETS, secret(SHARED_CA))
         yield api
 
 
-def _are_in_force(certs: Api, daemon: Api) -> bool:
+def _are_in_force(certs: Api, shared: Api, daemon: Api) -> bool:
     """Ask for what, were it allowed, would change nothing."""
     labels = {"metadata": {"labels": {"a": "b"}}}
     ca = f"{CORE}/{DAEMONS}/configmaps/{CA_CONFIG_MAP}?dryRun=All"
     other = request_for(SIGNERS[0])
+    secrets = Attempt("POST", f"{SECRETS}?dryRun=All", secret("other"))
+    configuration = Attempt("PATCH", f"{CONFIGURATION}?dryRun=All", labels, MERGE_PATCH)
     for api, by, attempt in (
-        (certs, BY_SECRETS, Attempt("POST", f"{SECRETS}?dryRun=All", secret("other"))),
-        (
-            certs,
-            BY_REGISTRATION,
-            Attempt("PATCH", f"{CONFIGURATION}?dryRun=All", labels, MERGE_PATCH),
-        ),
-        (certs, BY_DAEMONS_POLICY, Attempt("PATCH", ca, labels, MERGE_PATCH)),
+        (certs, BY_SECRETS, secrets),
+        (certs, BY_REGISTRATION, configuration),
+        (shared, BY_SHARED_SECRETS, secrets),
+        (shared, BY_SHARED_REQUESTS, Attempt("PATCH", ca, labels, MERGE_PATCH)),
         (daemon, BY_REQUESTS, Attempt("POST", f"{CERTIFICATES}?dryRun=All", other)),
     ):
         if refused_by(attempt.made(api)) != by:
@@ -683,7 +719,11 @@ def test_refused(
     """Whoever has a token of dinp's gets no further: by RBAC, and where that has no word, by policy."""
     attempt = ATTEMPTS[what]
     by = refused_by(attempt.made(accounts[name]))
-    expected = {"dinp-certs": attempt.by, **dict.fromkeys(SHARED, attempt.by_daemon)}
+    expected = {
+        "dinp-certs": attempt.by,
+        "dinp-certs-docker": attempt.by_shared,
+        **dict.fromkeys(SHARED, attempt.by_daemon),
+    }
     assert expected.get(name, BY_RBAC) == by
     refusals[name][by] += 1
 
@@ -702,26 +742,39 @@ def absent(api: Api, path: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "by"),
+    ("name", "path", "body", "by"),
     [
-        (f"{SECRETS}/dinp-ca", secret("dinp-ca", TOKEN_TYPE), BY_SECRETS),
-        (f"{SECRETS}/dinp-tls", secret("dinp-tls", TOKEN_TYPE), BY_SECRETS),
-        (f"{SECRETS}/dinp-tls", secret("dinp-tls", ownerReferences=owner()), BY_SECRETS),
+        ("dinp-certs", f"{SECRETS}/dinp-ca", secret("dinp-ca", TOKEN_TYPE), BY_SECRETS),
+        ("dinp-certs", f"{SECRETS}/dinp-tls", secret("dinp-tls", TOKEN_TYPE), BY_SECRETS),
         (
-            f"{CORE}/{ALLOWED}/secrets/{CLIENT_SECRET}",
-            secret(CLIENT_SECRET, TOKEN_TYPE),
+            "dinp-certs",
+            f"{SECRETS}/dinp-tls",
+            secret("dinp-tls", ownerReferences=owner()),
             BY_SECRETS,
         ),
+        ("dinp-certs", CONFIGURATION, WHOLE, BY_RBAC),
         (
+            "dinp-certs-docker",
+            f"{SECRETS}/{SHARED_CA}",
+            secret(SHARED_CA, TOKEN_TYPE),
+            BY_SHARED_SECRETS,
+        ),
+        (
+            "dinp-certs-docker",
+            f"{CORE}/{ALLOWED}/secrets/{CLIENT_SECRET}",
+            secret(CLIENT_SECRET, TOKEN_TYPE),
+            BY_SHARED_SECRETS,
+        ),
+        (
+            "dinp-certs-docker",
             f"{CORE}/{DAEMONS}/configmaps/{CA_CONFIG_MAP}",
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CA_CONFIG_MAP}},
             BY_RBAC,
         ),
-        (CONFIGURATION, WHOLE, BY_RBAC),
     ],
 )
 def test_what_is_gone_does_not_come_back_as_another(
-    site: Site, accounts: Mapping[str, Api], path: str, body: Object, by: str
+    site: Site, accounts: Mapping[str, Api], name: str, path: str, body: Object, by: str
 ) -> None:
     """Where somebody deleted one of its objects, certs may not make it as it likes."""
     applied = f"{path}?fieldManager=dinp-certs&force=true"
@@ -730,7 +783,26 @@ def test_what_is_gone_does_not_come_back_as_another(
             Attempt("PATCH", applied, body, APPLY_PATCH),
             Attempt("POST", path.rpartition("/")[0], body),
         ):
-            assert by == refused_by(attempt.made(accounts["dinp-certs"]))
+            assert by == refused_by(attempt.made(accounts[name]))
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "by"),
+    [
+        ("dinp-certs", (SHARED_CA, "dinp-docker-client-ca", CLIENT_SECRET), BY_SECRETS),
+        ("dinp-certs-docker", ("dinp-ca", "dinp-tls"), BY_SHARED_SECRETS),
+    ],
+)
+def test_each_certs_has_its_own(
+    accounts: Mapping[str, Api], name: str, others: tuple[str, ...], by: str
+) -> None:
+    """Who has the token of one gets nothing of the other's: neither to read nor to write nor to make."""
+    for other in others:
+        path = f"{SECRETS}/{other}"
+        made = Attempt("POST", f"{SECRETS}?dryRun=All", secret(other))
+        assert by == refused_by(made.made(accounts[name]))
+        for attempt in (Attempt("GET", path), Attempt("PATCH", path, {"data": {}}, MERGE_PATCH)):
+            assert BY_RBAC == refused_by(attempt.made(accounts[name]))
 
 
 def test_the_administrator_may(site: Site) -> None:
@@ -768,7 +840,7 @@ def test_owners_and_finalizers_of_others_stay(site: Site) -> None:
 
 def test_a_daemon_and_certs_may_do_their_work(accounts: Mapping[str, Api]) -> None:
     """Within all that: a daemon asks for its certificate, certs decides and answers, it reads."""
-    certs = accounts["dinp-certs"]
+    certs = accounts["dinp-certs-docker"]
     for name in SHARED:
         asked = {**request_for(SIGNER), "metadata": {"generateName": f"{name}-"}}
         path = (
@@ -788,7 +860,7 @@ def test_certs_may_publish_the_cas(site: Site, accounts: Mapping[str, Api]) -> N
     path = f"{CORE}/{DAEMONS}/configmaps/{CA_CONFIG_MAP}"
     assert "data" not in site.api.must("GET", path)
     data = {"data": {"client-ca.pem": "a", "server-ca.pem": "b"}}
-    answer = accounts["dinp-certs"].must("PATCH", path, data, media_type=MERGE_PATCH)
+    answer = accounts["dinp-certs-docker"].must("PATCH", path, data, media_type=MERGE_PATCH)
     assert data["data"] == answer["data"]
 
 
@@ -798,9 +870,9 @@ def test_certs_renews_beside_the_keys_of_others(site: Site, accounts: Mapping[st
     site.api.must("PATCH", path, {"data": {"other": "YQ=="}}, media_type=MERGE_PATCH)
     try:
         renewed = {"data": {"cert.pem": "Yg=="}}
-        answer = accounts["dinp-certs"].must("PATCH", path, renewed, media_type=MERGE_PATCH)
+        answer = accounts["dinp-certs-docker"].must("PATCH", path, renewed, media_type=MERGE_PATCH)
         assert ("YQ==", "Yg==") == (answer["data"]["other"], answer["data"]["cert.pem"])
         changed = Attempt("PATCH", path, {"data": {"other": "Yg=="}}, MERGE_PATCH)
-        assert BY_SECRETS == refused_by(changed.made(accounts["dinp-certs"]))
+        assert BY_SHARED_SECRETS == refused_by(changed.made(accounts["dinp-certs-docker"]))
     finally:
         site.api.must("PATCH", path, {"data": {"other": None}}, media_type=MERGE_PATCH)

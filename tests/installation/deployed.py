@@ -27,6 +27,9 @@ from webhook import rules
 SYSTEM: Final = "dinp-system"
 WEBHOOK: Final = "dinp"
 CERTS: Final = "dinp-certs"
+SHARED_CERTS: Final = "dinp-certs-docker"
+# Deployments, and the components that their Pods are labelled as.
+COMPONENTS: Final = {WEBHOOK: "webhook", CERTS: "certs", SHARED_CERTS: "certs-docker"}
 LABEL: Final = "app.kubernetes.io/part-of=dinp"
 
 
@@ -64,9 +67,9 @@ class Deployed:
         arguments: Sequence[str] = (),
         config: str | None = None,
     ) -> Path:
-        """Write what an administrator writes: the base, and the image that is meant.
+        """Write what an administrator writes: the base (or shared), and the image that is meant.
 
-        `arguments` are those of dinp-certs where the base's do not do, `config` a config file.
+        `arguments` are those of certs where the manifests' do not do, `config` a config file.
         """
         folder = self.bare.directory / f"kustomization-{next(self._numbers)}"
         folder.mkdir()
@@ -79,7 +82,7 @@ class Deployed:
         if arguments:
             path = "/spec/template/spec/containers/0/args"
             patch = [{"op": "replace", "path": path, "value": list(arguments)}]
-            target = {"kind": "Deployment", "name": CERTS}
+            target = {"kind": "Deployment", "name": f"{CERTS}.*"}
             whole["patches"] = [{"target": target, "patch": yaml.safe_dump(patch)}]
         if config is not None:
             (folder / "config.yaml").write_text(config, encoding="utf-8")
@@ -121,10 +124,10 @@ class Deployed:
         number = f"--replicas={replicas}"
         self.kubectl("scale", f"deployment/{name}", number, f"--namespace={namespace}")
 
-    def end_certs(self) -> None:
+    def end_certs(self, name: str = CERTS) -> None:
         """Have no replica of certs."""
-        self.scale(CERTS, 0)
-        wait_until(lambda: not self.pods("certs"), "certs has ended", interval=0.2)
+        self.scale(name, 0)
+        wait_until(lambda: not self.pods(COMPONENTS[name]), f"{name} has ended", interval=0.2)
 
     def empty(self) -> str:
         """Have no certs and nothing that it has written; return the resourceVersion of that."""

@@ -93,11 +93,8 @@ def test_one_command_removes_it(deployed: Deployed, request: pytest.FixtureReque
     began = time.monotonic()
     deployed.kubectl("delete", "-k", str(deployed.kustomization()))
     seconds = time.monotonic() - began
-    # What certs has written to the namespaces that may use shared daemons.
-    deployed.kubectl("delete", "secrets", "-A", "-l", "app.kubernetes.io/managed-by=dinp-certs")
     assert set() == deployed.labelled()
-    for namespace in (SYSTEM, "dinp-daemons"):
-        assert deployed.api.get(f"/api/v1/namespaces/{namespace}").status == 404
+    assert deployed.api.get(f"/api/v1/namespaces/{SYSTEM}").status == 404
     answer = deployed.api.create_pod(NAMESPACE, asking_pod("later", "true"))
     assert answer.status == 201
     assert not is_injected(answer)

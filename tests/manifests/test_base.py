@@ -16,6 +16,7 @@ from certs.store import Names
 from webhook import cli, config, rules
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
+SHARED = "../shared"
 VALUES = (None, *rules.MODES, "", "false", "Sidecar", "sidcar")
 SHARED_VALUES = (None, "allowed", "", "true", "Allowed")
 
@@ -154,22 +155,6 @@ def test_the_namespace_is_restricted() -> None:
         assert labels[f"pod-security.kubernetes.io/{level}"] == "restricted"
 
 
-def test_the_daemons_namespace_is_privileged() -> None:
-    """Theirs admits what they need; the webhook leaves it alone; and it is empty but for the CAs."""
-    namespace, config_map = documents("daemons-namespace.yaml")
-    labels = namespace["metadata"]["labels"]
-    for level in ("enforce", "audit", "warn"):
-        assert labels[f"pod-security.kubernetes.io/{level}"] == "privileged"
-    name = namespace["metadata"]["name"]
-    assert name == config.Config().service.namespace
-    assert name in rules.EXCLUDED_NAMESPACES
-    assert config_map == {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "dinp-docker-ca", "namespace": name},
-    }
-
-
 @pytest.mark.parametrize("name", ["namespace-labels.yaml", "shared-daemon-grants.yaml"])
 def test_policies_see_every_way_to_label_a_namespace(name: str) -> None:
     """Labels change by the subresources, too; a policy without a binding would do nothing."""
@@ -194,11 +179,12 @@ def test_the_policy_knows_the_modes() -> None:
     assert "== 'allowed'" in shared
 
 
-def test_every_file_is_applied() -> None:
+@pytest.mark.parametrize("folder", [".", SHARED, f"{SHARED}/namespace"])
+def test_every_file_is_applied(folder: str) -> None:
     """A manifest that the kustomization does not name would never reach a cluster."""
-    (kustomization,) = documents("kustomization.yaml")
-    files = {file.name for file in BASE.glob("*.yaml")} - {"kustomization.yaml"}
-    generated = {name for it in kustomization["configMapGenerator"] for name in it["files"]}
+    (kustomization,) = documents(f"{folder}/kustomization.yaml")
+    files = {file.name for file in (BASE / folder).iterdir()} - {"kustomization.yaml"}
+    generated = {name for it in kustomization.get("configMapGenerator", ()) for name in it["files"]}
     assert files == {*kustomization["resources"], *generated}
 
 
@@ -210,9 +196,18 @@ def test_config_file_is_one() -> None:
 
 DEPLOYMENTS = {
     deployment["metadata"]["name"]: deployment
-    for file in ("deployment.yaml", "certs-deployment.yaml")
+    for file in ("deployment.yaml", "certs-deployment.yaml", f"{SHARED}/certs-deployment.yaml")
     for deployment in documents(file)
 }
+
+
+CERTS = DEPLOYMENTS.keys() - {"dinp"}
+
+
+def accounts() -> dict[str, dict[str, Any]]:
+    """The ServiceAccounts of their Pods."""
+    files = ("service-accounts.yaml", f"{SHARED}/service-account.yaml")
+    return {it["metadata"]["name"]: it for file in files for it in documents(file)}
 
 
 def spec_of(name: str) -> dict[str, Any]:
@@ -238,6 +233,12 @@ def command_of(name: str) -> click.Context:
     return command.make_context(command.name, arguments)
 
 
+def network_policies() -> list[dict[str, Any]]:
+    """Those of the Deployments' Pods."""
+    files = ("network-policies.yaml", f"{SHARED}/certs-network-policy.yaml")
+    return [policy for file in files for policy in documents(file)]
+
+
 def selectors() -> Iterator[tuple[str, str, dict[str, str]]]:
     """Each that is meant for Pods of dinp's: what has it, whose Pods it is for, its labels."""
     for name, deployment in DEPLOYMENTS.items():
@@ -248,7 +249,7 @@ def selectors() -> Iterator[tuple[str, str, dict[str, str]]]:
     yield "Service", "dinp", service["spec"]["selector"]
     (budget,) = documents("disruption-budget.yaml")
     yield "PodDisruptionBudget", "dinp", budget["spec"]["selector"]["matchLabels"]
-    for policy in documents("network-policies.yaml")[:2]:
+    for policy in network_policies():
         name = policy["metadata"]["name"]
         yield f"NetworkPolicy {name}", name, policy["spec"]["podSelector"]["matchLabels"]
 
@@ -269,14 +270,15 @@ def test_selectors_pick_the_pods_they_are_for(name: str, labels: dict[str, str])
 
 def test_every_deployment_is_shut_in() -> None:
     """Each has its NetworkPolicy; of certs the health port alone is called, and the webhook calls nobody."""
-    policies = {it["metadata"]["name"]: it["spec"] for it in documents("network-policies.yaml")}
-    assert {*DEPLOYMENTS, "dinp-docker"} == policies.keys()
+    policies = {it["metadata"]["name"]: it["spec"] for it in network_policies()}
+    assert DEPLOYMENTS.keys() == policies.keys()
     assert policies["dinp"]["policyTypes"] == ["Ingress", "Egress"]
-    assert policies["dinp-certs"]["policyTypes"] == ["Ingress"]
     assert "egress" not in policies["dinp"]
-    (ingress,) = policies["dinp-certs"]["ingress"]
-    assert [{"port": "health", "protocol": "TCP"}] == ingress["ports"]
-    assert {"ports"} == ingress.keys()
+    for name in CERTS:
+        assert policies[name]["policyTypes"] == ["Ingress"]
+        (ingress,) = policies[name]["ingress"]
+        assert [{"port": "health", "protocol": "TCP"}] == ingress["ports"]
+        assert {"ports"} == ingress.keys()
 
 
 def test_ports_are_those_of_the_server() -> None:
@@ -349,9 +351,8 @@ def test_pods_are_modest(name: str) -> None:
     spec, resources = spec_of(name), container_of(name)["resources"]
     assert {"cpu", "memory"} == resources["requests"].keys()
     assert {"memory"} == resources["limits"].keys()
-    assert spec["automountServiceAccountToken"] is (name == "dinp-certs")
-    accounts = {it["metadata"]["name"]: it for it in documents("service-accounts.yaml")}
-    assert accounts[spec["serviceAccountName"]]["automountServiceAccountToken"] is False
+    assert spec["automountServiceAccountToken"] is (name in CERTS)
+    assert accounts()[spec["serviceAccountName"]]["automountServiceAccountToken"] is False
     (priority,) = documents("priority-class.yaml")
     assert spec["priorityClassName"] == priority["metadata"]["name"]
     assert "globalDefault" not in priority
@@ -362,21 +363,25 @@ def test_the_image_has_a_version() -> None:
     """One name for both, which the kustomization replaces; a moving tag would be no version."""
     (kustomization,) = documents("kustomization.yaml")
     (image,) = kustomization["images"]
+    (shared,) = documents(f"{SHARED}/kustomization.yaml")
+    assert shared["images"] == kustomization["images"]
     assert {image["name"]} == {container_of(name)["image"] for name in DEPLOYMENTS}
     assert image["newTag"] not in ("", "latest")
 
 
 @pytest.mark.parametrize(
-    "name", ["certs-secrets.yaml", "certs-registration.yaml", "certs-daemons-policy.yaml"]
+    ("deployment", "name"),
+    [
+        ("dinp-certs", "certs-secrets.yaml"),
+        ("dinp-certs", "certs-registration.yaml"),
+        ("dinp-certs-docker", f"{SHARED}/certs-secrets.yaml"),
+        ("dinp-certs-docker", f"{SHARED}/certs-policy.yaml"),
+    ],
 )
-def test_policies_hold_certs_and_nobody_else(name: str) -> None:
+def test_policies_hold_certs_and_nobody_else(deployment: str, name: str) -> None:
     """They are for its ServiceAccount alone, and refuse where they cannot judge."""
     policy, binding = documents(name)
-    (account,) = (
-        it["metadata"]
-        for it in documents("service-accounts.yaml")
-        if it["metadata"]["name"] == spec_of("dinp-certs")["serviceAccountName"]
-    )
+    account = accounts()[spec_of(deployment)["serviceAccountName"]]["metadata"]
     username = f"system:serviceaccount:{account['namespace']}:{account['name']}"
     (condition,) = policy["spec"]["matchConditions"]
     assert condition["expression"] == f"request.userInfo.username == '{username}'"
@@ -385,44 +390,3 @@ def test_policies_hold_certs_and_nobody_else(name: str) -> None:
         "policyName": policy["metadata"]["name"],
         "validationActions": ["Deny"],
     }
-
-
-def test_who_may_call_a_shared_daemon() -> None:
-    """Whatever the labels: Pods of a namespace whose rule admits shared daemons, and no others."""
-    *_, policy = documents("network-policies.yaml")
-    (ingress,) = policy["spec"]["ingress"]
-    assert policy["spec"]["policyTypes"] == ["Ingress"]
-    assert [port["port"] for port in ingress["ports"]] == ["docker"]
-    selectors = [peer.pop("namespaceSelector") for peer in ingress["from"]]
-    assert [{}] * 3 == ingress["from"]
-    for inject, migrate, shared in itertools.product(VALUES, VALUES, SHARED_VALUES):
-        keys = (rules.INJECT, rules.MIGRATE, rules.SHARED_DAEMON)
-        given = zip(keys, (inject, migrate, shared), strict=True)
-        labels = {key: value for key, value in given if value is not None}
-        rule = rules.for_namespace("ci", labels)
-        assert rule is not None
-        picked = [matches(expressions(selector), labels) for selector in selectors]
-        assert rule.allows_shared is any(picked), labels
-
-
-def expressions(selector: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without matchLabels."""
-    labels = [
-        {"key": key, "operator": "In", "values": [value]}
-        for key, value in selector.get("matchLabels", {}).items()
-    ]
-    return {"matchExpressions": [*labels, *selector.get("matchExpressions", [])]}
-
-
-def test_a_shared_daemon_may_ask_for_its_certificate_alone() -> None:
-    """By RBAC a request and its answer, by policy one signer: for all of its namespace, and nobody else."""
-    (role,) = documents("daemons-permissions.yaml")
-    (rule,) = role["rules"]
-    assert ["create", "get"] == rule["verbs"]
-    assert ["certificatesigningrequests"] == rule["resources"]
-    policy, binding = documents("daemons-requests.yaml")
-    (condition,) = policy["spec"]["matchConditions"]
-    prefix = f"system:serviceaccount:{config.Config().service.namespace}:"
-    assert condition["expression"] == f"request.userInfo.username.startsWith('{prefix}')"
-    assert policy["spec"]["failurePolicy"] == "Fail"
-    assert binding["spec"]["validationActions"] == ["Deny"]

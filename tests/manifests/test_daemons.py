@@ -103,7 +103,7 @@ def test_the_token_is_not_the_daemons(mode: str) -> None:
     assert account["metadata"]["name"] == spec_of(mode)["serviceAccountName"]
     assert account["metadata"]["name"] == f"dinp-docker-{mode}"
     assert [account["metadata"]["name"]] == [it["name"] for it in binding["subjects"]]
-    (role,) = documents("base/daemons-permissions.yaml")
+    (role,) = documents("shared/daemons-permissions.yaml")
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     for name in ("prepare", "keeper"):
         assert mounts(found[name])["api-access"] == TOKEN
@@ -265,17 +265,18 @@ def test_labels_tell_them_apart(mode: str) -> None:
     labels = set_of(mode)["spec"]["template"]["metadata"]["labels"]
     assert labels == {**SHARED_LABELS, "app.kubernetes.io/component": mode}
     assert set_of(mode)["spec"]["selector"]["matchLabels"] == labels
-    *_, policy = documents("base/network-policies.yaml")
+    (policy,) = documents("shared/namespace/network-policy.yaml")
     assert policy["spec"]["podSelector"]["matchLabels"] == SHARED_LABELS
     assert policy["metadata"]["namespace"] == set_of(mode)["metadata"]["namespace"]
-    (certs,) = documents("base/certs-deployment.yaml")
-    (term,) = certs["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"][
-        "preferredDuringSchedulingIgnoredDuringExecution"
-    ]
-    assert term["podAffinityTerm"]["namespaces"] == [policy["metadata"]["namespace"]]
     (kustomization,) = documents(f"{mode}/kustomization.yaml")
     (pairs,) = kustomization["labels"]
-    assert term["podAffinityTerm"]["labelSelector"]["matchLabels"] == pairs["pairs"]
+    for folder in ("base", "shared"):
+        (certs,) = documents(f"{folder}/certs-deployment.yaml")
+        (term,) = certs["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"][
+            "preferredDuringSchedulingIgnoredDuringExecution"
+        ]
+        assert term["podAffinityTerm"]["namespaces"] == [policy["metadata"]["namespace"]]
+        assert term["podAffinityTerm"]["labelSelector"]["matchLabels"] == pairs["pairs"]
 
 
 @every_mode
@@ -311,3 +312,17 @@ def test_without_tls_all_else_is_the_same(mode: str) -> None:
         rest = [it for it in whole if not it.startswith("--names=")]
         assert [it for it in patched[name]["args"] if it in rest] == rest
         assert "--no-tls" in patched[name]["args"]
+
+
+@every_mode
+def test_without_tls_nothing_is_asked_for(mode: str) -> None:
+    """Neither the CAs nor the token are mounted: so manifests/shared/namespace is enough."""
+    (patch,) = documents(f"overlays/{mode}-plain/without-tls.yaml")
+    spec = patch["spec"]["template"]["spec"]
+    assert [("ca", "delete"), ("api-access", "delete")] == [
+        (it["name"], it["$patch"]) for it in spec["volumes"]
+    ]
+    patched = {it["name"]: it for it in (*spec["initContainers"], *spec["containers"])}
+    for name in ("prepare", "keeper"):
+        gone = {it["mountPath"] for it in patched[name]["volumeMounts"]}
+        assert gone == {mounts(containers(mode)[name])[it] for it in ("ca", "api-access")}

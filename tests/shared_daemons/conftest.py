@@ -19,6 +19,7 @@ def daemons(request: pytest.FixtureRequest, deployed: Deployed) -> Daemons:
     deployed.bare.add_images(contents.python_client())
     made = Daemons(deployed)
     began = time.monotonic()
+    made.configure_certs()
     for kind in KINDS:
         made.install(kind, wait=False)
     for kind in KINDS:

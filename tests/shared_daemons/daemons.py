@@ -13,15 +13,15 @@ from typing import Any, Final
 import yaml
 
 from tests.cluster.api import Api, Object
+from tests.cluster.installation import MANIFESTS, SHARED
 from tests.cluster.processes import output, wait_for_one, wait_until
-from tests.installation.deployed import CERTS, Deployed, is_ready
+from tests.installation.deployed import COMPONENTS, SHARED_CERTS, Deployed, is_ready
 from tests.node import pods
 from tests.node.cluster import BareCluster
 from tests.node.kubelet import CLUSTER_DOMAIN
 from tests.node.namespace import Namespace
 from webhook import rules
 
-MANIFESTS: Final = Path(__file__).parents[2] / "manifests"
 NAMESPACE: Final = "dinp-daemons"
 NAME: Final = "dinp-docker"  # of DaemonSet, StatefulSet and Service
 CLIENT_SECRET: Final = "dinp-client-tls"  # the name of a Secret, not one
@@ -62,12 +62,13 @@ class Daemons:
     # ---- installing ----------------------------------------------------------------------
 
     def configure_certs(self, *options: str) -> None:
-        """Have dinp-certs run with these options, of none with its own, and nobody with others."""
-        arguments = ["certs", "run", *options] if options else []
-        folder = self.deployed.kustomization(arguments=arguments)
+        """Apply manifests/shared: its certs has these options, of none its own, and nobody has others."""
+        arguments = ["certs", "run-shared", *options] if options else []
+        folder = self.deployed.kustomization(base=SHARED, arguments=arguments)
         self.deployed.kubectl("apply", "-k", str(folder))
-        self.deployed.wait_for_rollout(CERTS)
-        self.deployed.wait_for_ends("certs")  # it may write a last certificate
+        self.deployed.wait_for_rollout(SHARED_CERTS)
+        # It may write a last certificate.
+        self.deployed.wait_for_ends(COMPONENTS[SHARED_CERTS])
 
     def install(self, kind: str, *, wait: bool = True, **how: Any) -> None:
         """Apply the manifests of one kind, as kustomization() writes them."""
@@ -132,6 +133,8 @@ class Daemons:
         """Delete what manifests/<kind> has made, and wait for the end of its Pods."""
         self.deployed.kubectl("delete", "-k", str(self.kustomization(kind)))
         wait_until(lambda: not self.daemons(kind), f"{kind} is gone")
+        if kind == SERVICE:
+            self._take_volume_back()
 
     def restart(self, kind: str) -> None:
         """Replace the Pods of one kind, and wait for the new ones."""
@@ -157,6 +160,14 @@ class Daemons:
         }
         whole = {"metadata": {"name": _CLAIM}, "spec": spec}
         assert self.api.request("POST", "/api/v1/persistentvolumes", whole).status in (201, 409)
+
+    def _take_volume_back(self) -> None:
+        """What the provisioner does when the claim is gone, which goes with the StatefulSet."""
+        claim = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/{_CLAIM}"
+        volume = f"/api/v1/persistentvolumes/{_CLAIM}"
+        wait_until(lambda: self.api.get(claim).status == 404, "the claim is gone")
+        self.api.must("DELETE", volume)
+        wait_until(lambda: self.api.get(volume).status == 404, "the volume is gone")
 
     def _on_last_node(self) -> Object:
         key = "kubernetes.io/hostname"

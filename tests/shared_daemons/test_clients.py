@@ -9,10 +9,11 @@ from typing import Final
 import pytest
 
 from tests.cluster.api import Object
+from tests.cluster.installation import MANIFESTS
 from tests.cluster.processes import wait_until
 from tests.node.clients import CLIENTS, WEB_CONTAINER, clients
 from tests.node.python_client import PYTHON_CLIENT
-from tests.shared_daemons.daemons import DAEMONSET, MANIFESTS, Daemons, client, mount_socket
+from tests.shared_daemons.daemons import DAEMONSET, Daemons, client, mount_socket
 from tests.terminal import teller
 from webhook import rules
 from webhook.reasons import Reason

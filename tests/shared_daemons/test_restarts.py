@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from tests.cluster.processes import wait_until
-from tests.installation.deployed import SYSTEM
+from tests.installation.deployed import SHARED_CERTS, SYSTEM
 from tests.shared_daemons.daemons import DAEMONSET, IMAGE, Daemons, client
 from tests.shared_daemons.loops import BUILDS_LOOP, NAMESPACE, RUNS_LOOP, Loop, Watched, watched
 from tests.terminal import teller
@@ -48,7 +48,7 @@ docker run -d --pull=never --name stays localhost/shell:1 busybox sleep 100000
 # A CA of clients is published 70 s before it signs, and daemons wait for a quiet moment for 45 s of
 # that; for their own certificate they do so for 30 s, or 17 s where its CA's end has cut it short.
 SHORT: Final = (
-    *("--docker-ca-lifetime=240s", "--server-lifetime=120s", "--client-lifetime=60s"),
+    *("--ca-lifetime=240s", "--server-lifetime=120s", "--client-lifetime=60s"),
     *("--delivery=12s", "--daemon-restart-within=70s", "--propagation=3s"),
 )
 KEEPER: Final = ("--check-interval=1s", "--restart-within=45s")
@@ -171,7 +171,7 @@ def short_lived(daemons: Daemons, loops: list[Loop]) -> Iterator[None]:
 
 def revoke(daemons: Daemons, options: Sequence[str]) -> None:
     """Begin again with CAs of other lifetimes: they do not follow each other's."""
-    daemons.deployed.end_certs()
+    daemons.deployed.end_certs(SHARED_CERTS)
     for name in AUTHORITIES:
         path = f"/api/v1/namespaces/{SYSTEM}/secrets/{name}"
         assert daemons.api.request("DELETE", path).status in (200, 404)
