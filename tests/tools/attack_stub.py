@@ -15,6 +15,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+LARGEST = 8 * 2**20
 WRONG = os.environ["DINP_STUB"]
 _kept: list[bytes] = []
 
@@ -25,7 +26,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        if length > LARGEST:
+            self._answer(413, f"a body may have {LARGEST} bytes")
+            return
+        self.rfile.read(length)
         if WRONG == "greedy":
             _kept.append(os.urandom(300 * 2**20))
         self._answer(400, "this is a stub, no webhook")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import ssl
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,9 +13,8 @@ from tests.webhook import large_pods
 from tools.attack import connections
 from tools.attack import target as targets
 from tools.attack.table import Figure, Row, Run, none_of
-from tools.attack.target import JSON, Answer, Target, ask, attacked, target
+from tools.attack.target import Answer, Target, ask, attacked, target
 from tools.serving import admission_review
-from webhook.server import MAX_BODY
 
 _STALLED: Final = 20
 _REFUSED: Final = (400, 413, 503)
@@ -117,14 +114,14 @@ def _look_at_dense(run: Run) -> Iterator[Figure]:
 def _sent(server: Target, dense: Dense) -> dict[int, Answer]:
     """As many bytes as an API server sends, and as dinp takes; where that is refused, less and less."""
     answers: dict[int, Answer] = {}
-    for size in sorted({large_pods.LARGEST, MAX_BODY}):
-        answers[size] = server.review(dense.body(size))
+    for size in sorted({large_pods.LARGEST, server.largest_body()}):
+        answers[size] = server.send(dense.body(size))
     size = min(answers)
     for _ in range(_HALVINGS):
         if any(one.status in (0, 200) for one in answers.values()):
             break
         size //= 2
-        answers[size] = server.review(dense.body(size))
+        answers[size] = server.send(dense.body(size))
     return answers
 
 
@@ -135,9 +132,9 @@ def _only_misses(figures: Iterator[Figure], of: str) -> Iterator[Figure]:
 
 
 def _look_at_dense_at_once(server: Target, _run: Run) -> Iterator[Figure]:
-    body = _DENSEST.body(MAX_BODY)
+    body = _DENSEST.body(server.largest_body())
     with ThreadPoolExecutor(_STALLED) as pool:
-        sending = [pool.submit(server.review, body) for _ in range(_STALLED)]
+        sending = [pool.submit(server.send, body) for _ in range(_STALLED)]
         yield from connections.answered(server, times=3)
         answers = [each.result() for each in sending]
         yield _refused("the same large body at once", answers)
@@ -164,71 +161,30 @@ def _refused(what: str, answers: list[Answer], codes: tuple[int, ...] = _REFUSED
 # ---- stalled -------------------------------------------------------------------------------
 
 
-class _Stalled:
-    """A request that has sent all of its body but the last byte."""
-
-    def __init__(self, server: Target, body: bytes) -> None:
-        self._connection = connections.handshaken(server)
-        self._connection.settimeout(targets.PATIENCE)
-        self._body = body
-        self._began = time.monotonic()
-
-    def send(self) -> None:
-        """Send it, or as much as the server takes."""
-        head = f"POST {targets.ANNOTATED} HTTP/1.1\r\nHost: dinp\r\n"
-        head += "".join(f"{name}: {value}\r\n" for name, value in JSON.items())
-        with suppress(OSError):
-            self._connection.sendall(f"{head}Content-Length: {len(self._body)}\r\n\r\n".encode())
-            self._connection.sendall(memoryview(self._body)[:-1])
-
-    def answer(self) -> Answer:
-        """What comes of it."""
-        text = b""
-        with suppress(OSError):
-            while chunk := self._connection.recv(65536):
-                text += chunk
-        head, _, body = text.decode(errors="replace").partition("\r\n\r\n")
-        seconds = time.monotonic() - self._began
-        if not head.startswith("HTTP/1.1 "):
-            return Answer(0, "the connection was closed without an answer", seconds)
-        return Answer(int(head.split()[1]), body, seconds)
-
-    def close(self) -> None:
-        """Let it go."""
-        with suppress(OSError, ssl.SSLError):
-            self._connection.close()
-
-
 def _look_at_stalled(server: Target, _run: Run) -> Iterator[Figure]:
-    body = DENSE[0].body(MAX_BODY)
-    with ExitStack() as stack:
-        yield from _stall(server, body, stack)
+    yield from _stall(server, DENSE[0].body(server.largest_body()))
 
 
-def _stall(server: Target, body: bytes, stack: ExitStack) -> Iterator[Figure]:
-    stalled = [stack.enter_context(closing(_Stalled(server, body))) for _ in range(_STALLED)]
-    pool = stack.enter_context(ThreadPoolExecutor(_STALLED))
-    sending = [pool.submit(one.send) for one in stalled]
-    yield from connections.answered(server, times=3)
-    answers = [pool.submit(one.answer) for one in stalled]
-    for each in sending:
-        each.result()
-    codes = [each.result() for each in answers]
-    yield _refused(f"stalled bodies of {len(body):,} bytes", codes, _STALL_REFUSED)
+def _stall(server: Target, body: bytes) -> Iterator[Figure]:
+    """Each sends all but the last byte."""
+    with ThreadPoolExecutor(_STALLED) as pool:
+        stalled = [pool.submit(server.send, body[:-1], length=len(body)) for _ in range(_STALLED)]
+        yield from connections.answered(server, times=3)
+        answers = [each.result() for each in stalled]
+    yield _refused(f"stalled bodies of {len(body):,} bytes", answers, _STALL_REFUSED)
 
 
 def _look_at_all(server: Target, _run: Run) -> Iterator[Figure]:
     """Connections, stalled bodies and the largest review together (design, section 7)."""
+    size = server.largest_body()
     with (
         connections.held(connections.handshaken, server) as opened,
-        ExitStack() as stack,
+        ThreadPoolExecutor(1) as pool,
     ):
         yield Figure("opened", f"{len(opened)} of {connections.HELD}", "any number", is_well=True)
-        largest = ThreadPoolExecutor(1)
-        stack.callback(largest.shutdown)
-        sent = largest.submit(server.review, _DENSEST.body(MAX_BODY))
-        yield from _stall(server, DENSE[0].body(MAX_BODY), stack)
-        yield _refused("the largest review meanwhile", [sent.result()])
+        largest = pool.submit(server.send, _DENSEST.body(size))
+        yield from _stall(server, DENSE[0].body(size))
+        yield _refused("the largest review meanwhile", [largest.result()])
 
 
 # ---- nested, too large ---------------------------------------------------------------------
@@ -237,13 +193,13 @@ def _look_at_all(server: Target, _run: Run) -> Iterator[Figure]:
 def _look_at_nesting(server: Target, _run: Run) -> Iterator[Figure]:
     inside = (*_POD, "metadata", "annotations")
     answers = {}
-    for depth in (500, 5_000, MAX_BODY // 10):
+    for depth in (500, 5_000, server.largest_body() // 10):
         for kind, opening, closing_ in (("lists", "[", "]"), ("mappings", '{"":', "}")):
             nested = opening * depth + "1" + closing_ * depth
             name = f"{kind}, {depth:,} deep"
-            answers[f"{name}, nothing else"] = server.review(nested.encode())
+            answers[f"{name}, nothing else"] = server.send(nested.encode())
             body = json.dumps(_with(inside, _FILL)).replace(f'"{_FILL}"', nested)
-            answers[f"{name}, for annotations"] = server.review(body.encode())
+            answers[f"{name}, for annotations"] = server.send(body.encode())
     bad = [f"{name}: {one.shown}" for name, one in answers.items() if not _is_well(one)]
     yield none_of(
         "nested lists and mappings", bad, len(answers), "200, or 400, 413 with a sentence"
@@ -252,13 +208,14 @@ def _look_at_nesting(server: Target, _run: Run) -> Iterator[Figure]:
 
 
 def _look_at_too_large(server: Target, _run: Run) -> Iterator[Figure]:
-    declared = server.review(b" " * (MAX_BODY + 1))
+    most = server.largest_body()
+    declared = server.send(b" " * (most + 1))
     with closing(server.connection()) as connection:
-        parts = iter([b" " * 65536] * (MAX_BODY // 65536 + 2))
+        parts = iter([b" " * 65536] * (most // 65536 + 2))
         chunked = ask(connection, "POST", targets.ANNOTATED, parts)
     for what, answer in (("declared", declared), ("in chunks", chunked)):
         is_well = answer.status == 413 and answer.is_sentence
-        name = f"a body of more than {MAX_BODY:,} bytes, {what}"
+        name = f"a body of more than {most:,} bytes, {what}"
         yield Figure(name, answer.shown, "413 with a sentence", is_well)
 
 
@@ -267,17 +224,23 @@ _WITHIN: Final = "within the memory limit; 413 or 503 with a sentence"
 ROWS: Final = (
     Row(
         "stalled bodies",
-        f"{_STALLED} bodies of {MAX_BODY:,} bytes without their end",
+        f"{_STALLED} bodies of the largest size that is taken, without their last byte",
         _WITHIN,
         attacked(_look_at_stalled),
     ),
     Row(
         "dense bodies",
-        f"{len(DENSE)} kinds of small items, {MAX_BODY:,} bytes",
+        f"{len(DENSE)} kinds of small items, as many as are taken",
         _WITHIN,
         _look_at_dense,
     ),
-    Row("dense at once", f"{_STALLED} of them at once", _WITHIN, attacked(_look_at_dense_at_once)),
+    Row(
+        "dense at once",
+        f"{_STALLED} of them at once",
+        _WITHIN,
+        attacked(_look_at_dense_at_once),
+        is_quick=False,
+    ),
     Row(
         "all together",
         "idle connections, stalled bodies and a dense one",

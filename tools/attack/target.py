@@ -7,6 +7,8 @@ import http.client
 import json
 import os
 import re
+import socket
+import ssl
 import sys
 import tempfile
 import time
@@ -20,6 +22,7 @@ from bench import reviews
 from tools.attack import deployment
 from tools.attack.cgroup import Cgroup, cgroup
 from tools.attack.deployment import Deployment
+from tools.attack.exchange import exchange, request
 from tools.attack.table import Figure, Look, Run, to_its_end
 from tools.serving import Serving, started, write_certificate
 from webhook.rules import INJECT
@@ -96,6 +99,42 @@ class Target:
         with closing(self.connection(**limits)) as connection:
             return ask(connection, "POST", path, body)
 
+    def tls(self, seconds: float = PATIENCE) -> ssl.SSLSocket:
+        """A TLS connection on which nothing was sent.
+
+        Raises:
+            OSError: none is to be had.
+        """
+        made = socket.create_connection(("127.0.0.1", self.server.port), timeout=seconds)
+        try:
+            return self.server.context.wrap_socket(made, server_hostname="localhost")
+        except OSError:
+            made.close()
+            raise
+
+    def send(self, body: bytes, *, length: int | None = None) -> Answer:
+        """Send a large body, or the beginning of one of `length`, on a new connection."""
+        began = time.monotonic()
+        whole = request(ANNOTATED, len(body) if length is None else length) + body
+        try:
+            with self.tls() as connection:
+                status, text = exchange(connection, whole, PATIENCE)
+        except OSError as error:
+            status, text = 0, f"{type(error).__name__}: {error}"
+        return Answer(status, text, time.monotonic() - began)
+
+    def largest_body(self) -> int:
+        """How many bytes it takes, by its own refusal of more.
+
+        Raises:
+            ValueError: that names no number.
+        """
+        refusal = self.send(b"", length=10**12)
+        numbers = [int(each.replace(",", "")) for each in re.findall(r"[\d,]{4,}", refusal.text)]
+        if refusal.status != 413 or not numbers:
+            raise ValueError(f"no 413 that names the largest body: {refusal.shown}")
+        return max(number for number in numbers if number < 10**12)
+
     def health(self, path: str = "/healthz", seconds: float = PATIENCE) -> Answer:
         """Ask as the kubelet does, on a new connection."""
         port = self.server.health_port
@@ -122,7 +161,9 @@ def ask(
     """One request, and what became of it; a refusal may come before all of the body is sent."""
     began = time.monotonic()
     try:
-        with suppress(BrokenPipeError, ConnectionResetError):
+        if connection.sock is None:
+            connection.connect()
+        with suppress(OSError):
             connection.request(method, path, body, JSON if body is not None else {})
         with connection.getresponse() as response:
             text = response.read().decode(errors="replace")
