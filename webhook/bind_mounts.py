@@ -72,7 +72,7 @@ def mirror(
     `node_mounts` of the Pod are nothing that the daemon should see. Of two volumes at one
     path the default container's wins, else the first container's.
     """
-    excluded = {(found.container, found.mount["mountPath"]) for found in node_mounts}
+    excluded = {id(found.mount) for found in node_mounts}
     written = frozenset(_written_by_init(pod, excluded))
     result = _Mirror(pod, config, written, credentials(pod))
     default = default_container(pod)["name"]
@@ -80,9 +80,7 @@ def mirror(
     for container in sorted(clients, key=lambda c: (c["name"] != default, c["name"] in init)):
         for mount in pods.mounts(container):
             path = pods.clean_path(mount["mountPath"])
-            if (container["name"], mount["mountPath"]) not in excluded and _is_eligible(
-                mount, path
-            ):
+            if id(mount) not in excluded and _is_eligible(mount, path):
                 _add(result, container, mount, path)
     return tuple(mount for mount, _ in result.by_path.values()), tuple(result.warnings)
 
@@ -133,14 +131,13 @@ def without_forbidden(container: Container, config: Config) -> Container:
     return container if len(kept) == len(there) else {**container, "volumeMounts": kept}
 
 
-def _written_by_init(pod: Pod, excluded: Collection[tuple[str, str]]) -> Iterator[str]:
+def _written_by_init(pod: Pod, excluded: Collection[int]) -> Iterator[str]:
     """Volumes that an init container may write: files in them may not exist yet."""
     for container in pod["spec"].get("initContainers") or ():
         if names.is_own_container(container["name"]):
             continue
         for mount in pods.mounts(container):
-            key = container["name"], mount["mountPath"]
-            if not mount.get("readOnly") and key not in excluded:
+            if not mount.get("readOnly") and id(mount) not in excluded:
                 yield mount["name"]
 
 
