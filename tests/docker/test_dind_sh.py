@@ -174,11 +174,6 @@ def container(tmp_path: Path) -> Iterator[Container]:
 # --- the text -----------------------------------------------------------------------------
 
 
-def test_is_short() -> None:
-    """It stands in the spec of every Pod with a sidecar: the design allows 12 KiB."""
-    assert len(TEXT.encode()) <= 12 * 1024
-
-
 def test_passes_shellcheck() -> None:
     """shellcheck finds nothing to say, at any severity."""
     shellcheck = Path(sys.executable).with_name("shellcheck")
