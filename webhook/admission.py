@@ -203,7 +203,7 @@ def _decode(body: bytes | bytearray) -> tuple[AdmissionRequest[Any], Pod, str | 
     return request, (pod if said is not None else _with_whole_own(pod, body)), said
 
 
-def _with_whole_own(pod: Pod, body: bytes) -> Pod:
+def _with_whole_own(pod: Pod, body: bytes | bytearray) -> Pod:
     """The Pod with all fields of dinp's own containers: they are made anew, whatever they hold."""
     there = pod["spec"].get("initContainers") or []
     if not any(names.is_own_container(container["name"]) for container in there):

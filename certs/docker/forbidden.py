@@ -25,6 +25,7 @@ from typing import Any, Final, Literal
 from certs.docker import clients
 from certs.docker.names import Names
 from certs.docker.requests import Object
+from certs.records import Metadata
 
 Write = Literal["create Secret", "patch Secret", "patch ConfigMap", "approve", "update status of"]
 
@@ -44,7 +45,7 @@ _KEPT: Final = {"finalizers": [f"dinp.io/{_OTHER}"]}
 class There:
     """What a cluster has to try it on. `has_ca`: whether the Secret of the server CA is there."""
 
-    namespaces: Sequence[Object] = ()
+    namespaces: Sequence[Metadata] = ()
     has_ca: bool = False
     request: Object | None = None  # to our signer
     foreign_request: Object | None = None  # to another
@@ -113,9 +114,9 @@ def _secrets(names: Names, there: There) -> Iterator[_Secret]:
     yield _Secret(names.daemons, ca, "in another namespace")
     yield _Secret(here, ca, "with an owner", metadata=_OWNED)
     yield _Secret(here, ca, "with a finalizer", metadata=_KEPT)
-    stays = [it for it in there.namespaces if not clients.is_ending(it)]
-    allowed = [it["metadata"]["name"] for it in stays if clients.is_allowed(it)]
-    others = [it["metadata"]["name"] for it in stays if not clients.is_allowed(it)]
+    stays = [it for it in there.namespaces if not it.is_ending]
+    allowed = [it.name for it in stays if clients.is_allowed(it.labels)]
+    others = [it.name for it in stays if not clients.is_allowed(it.labels)]
     for namespace in sorted(others, key=lambda name: (name != here, name))[:1]:
         yield _Secret(namespace, client, "whose labels do not allow it")
     for namespace in sorted(allowed)[:1]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -188,7 +188,7 @@ class Store:
         """What a cluster has to try on what the policies forbid."""
         _, ca = await self.read_authorities("server")
         return There(
-            await self.namespaces(),
+            [one async for one in self.namespaces()],
             ca is not None,
             await self._request(f"spec.signerName={SIGNER}"),
             await self._request(f"spec.signerName!={SIGNER}"),
@@ -228,14 +228,19 @@ class Store:
         await calls.ask("dry-run", str(attempt), sends[attempt.write])
 
     async def _request(self, only: str) -> Object | None:
-        """One request that the field selector picks; None: there is none."""
-        found = await self._list(
+        """One request that the field selector picks; None: there is none, but those that are too large."""
+        found = _listed(
             _REQUESTS,
-            self._certificates.list_certificate_signing_request_without_preload_content(
-                field_selector=only, limit=1, _request_timeout=calls.REQUEST_SECONDS
-            ),
+            self._certificates.list_certificate_signing_request_without_preload_content,
+            field_selector=only,
         )
-        return found[0] if found else None
+        async with aclosing(found):
+            async for one in found:
+                with suppress(TooLargeError):
+                    request = await self.request(one.name)
+                    if request is not None:
+                        return request
+        return None
 
     async def pod(self, name: str) -> Object | None:
         """A Pod of the daemons' namespace; None: there is none."""

@@ -22,10 +22,11 @@ import pytest
 import yaml
 
 from certs import calls, progress
+from certs.docker.names import Names
 from certs.docker.policy import Policy
 from certs.docker.requests import SIGNER
 from certs.docker.rotation import Rotation
-from certs.docker.store import Names, Store
+from certs.docker.store import Store
 from tests.certs.docker import objects
 from tests.cluster.api import MERGE_PATCH, Api, Cluster, Object
 from tests.cluster.installation import BASE, apply_base

@@ -76,7 +76,7 @@ def deaf(port: int, ca: Path) -> socket.socket:
     connection = context.wrap_socket(plain, server_hostname="localhost")
     connection.settimeout(0.5)
     with suppress(OSError):
-        for _ in range(100):
+        for _number in range(100):
             connection.sendall((_HEAD + b"Content-Length: 2\r\n\r\n{}") * 20)
     return connection
 
@@ -100,7 +100,7 @@ def plain_deaf(port: int, _: Path) -> socket.socket:
     plain.connect(("127.0.0.1", port))
     plain.settimeout(0.5)
     with suppress(OSError):
-        for _ in range(100):
+        for _number in range(100):
             plain.sendall(b"GET /metrics HTTP/1.1\r\nHost: dinp\r\n\r\n" * 20)
     return plain
 

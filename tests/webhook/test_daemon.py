@@ -317,7 +317,7 @@ def test_a_dind_of_before_is_not_configured_either(kept: bool, keys: str) -> Non
     pod = exported()
     dind = build.dind(pod)
     mine = build.mount("mine", "/etc/docker")
-    pod["spec"]["initContainers"] = [{**dind, "volumeMounts": [*dind["volumeMounts"], mine]}]
+    pod["spec"]["initContainers"] = [{**dind, "volumeMounts": [*pods.mounts(dind), mine]}]
     found = decided(pod, Mode.SIDECAR, config)
     paths = {mount["mountPath"] for mount in pods.mounts(found.init_containers[0])}
     assert kept == ("/etc/docker" in paths)

@@ -10,7 +10,6 @@ import gzip
 import io
 import json
 import socket
-import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -747,10 +746,10 @@ async def test_not_ready_before_it_serves(
     server = Server(Config(), certificate, Settings("127.0.0.1", secure_port=0, health_port=0))
     opening, may_open, open_ = asyncio.Event(), asyncio.Event(), server._secure.open
 
-    async def open_late(context: ssl.SSLContext) -> None:
+    async def open_late(*arguments: Any) -> None:
         opening.set()
         await may_open.wait()
-        await open_(context)
+        await open_(*arguments)
 
     monkeypatch.setattr(server._secure, "open", open_late)
     starting = asyncio.create_task(server.start())

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from certs import records
+from certs.docker.names import Names, Which
 from certs.docker.requests import Object
-from certs.docker.store import ClientSecret, Names, Store, Which
+from certs.docker.store import ClientSecret, Store
 from certs.errors import ConflictError, StoreError, TooLargeError
 from certs.passes import Clock
 from certs.records import Authorities, Metadata, Secret

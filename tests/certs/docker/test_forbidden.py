@@ -7,15 +7,16 @@ from itertools import combinations
 from certs.docker.forbidden import Attempt, There, attempts
 from certs.docker.names import Names
 from certs.docker.requests import SIGNER, Object
+from certs.records import Metadata
 from webhook import rules
 
 NAMES = Names()
 
 
-def namespace(name: str, *, allowed: bool = False, ending: bool = False) -> Object:
+def namespace(name: str, *, allowed: bool = False, ending: bool = False) -> Metadata:
     labels = {rules.SHARED_DAEMON: "allowed"} if allowed else {}
-    phase = "Terminating" if ending else "Active"
-    return {"metadata": {"name": name, "labels": labels}, "status": {"phase": phase}}
+    since = "2026-01-01T00:00:00Z" if ending else None
+    return Metadata(name, labels=labels, deletion_timestamp=since)
 
 
 def request(signer: str) -> Object:
@@ -63,7 +64,7 @@ def test_what_is_new_is_tried_when_it_is_there() -> None:
 def test_namespaces() -> None:
     """A client's Secret is tried in its own namespace if that is not allowed; one that ends is left alone."""
 
-    def where(*namespaces: Object) -> list[tuple[str, str]]:
+    def where(*namespaces: Metadata) -> list[tuple[str, str]]:
         found = tried(There(namespaces))
         return [(it.namespace, it.why) for it in found if it.name == NAMES.client_secret]
 
