@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Final, Literal
 
@@ -33,41 +34,32 @@ class Metrics:
         registry = CollectorRegistry()
         self._registry = registry
         self._now = now
-        self._passes = Counter(
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self._passes = counter(
             "dinp_certs_passes",
             "Passes over all certificates, by how they ended: done or failed.",
             ["of", "outcome"],
-            registry=registry,
         )
-        self._errors = Counter(
+        self._errors = counter(
             "dinp_certs_errors",
             "What passes could not do, for one object or for all.",
             ["of", "reason"],
-            registry=registry,
         )
-        self._last_success = Gauge(
+        self._last_success = gauge(
             "dinp_certs_last_success_timestamp_seconds",
             "When the last pass ended that was done, in Unix time.",
             ["of"],
-            registry=registry,
         )
-        self._not_done = Gauge(
-            "dinp_certs_not_done",
-            "How many objects the last pass could not deal with.",
-            ["of"],
-            registry=registry,
+        self._not_done = gauge(
+            "dinp_certs_not_done", "How many objects the last pass could not deal with.", ["of"]
         )
-        self._count = Gauge(
+        self._count = gauge(
             "dinp_certs_certificates",
             "Certificates that are in use, as of the last pass; of CAs the one that signs.",
             ["kind"],
-            registry=registry,
         )
-        self._not_after = Gauge(
-            "dinp_certs_not_after_seconds",
-            "When the first of these ends, in Unix time.",
-            ["kind"],
-            registry=registry,
+        self._not_after = gauge(
+            "dinp_certs_not_after_seconds", "When the first of these ends, in Unix time.", ["kind"]
         )
         Info("dinp_build", "Version of dinp.", registry=registry).info({"version": version("dinp")})
         ProcessCollector(registry=registry)
