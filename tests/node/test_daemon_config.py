@@ -10,9 +10,10 @@ import pytest
 
 from tests.cluster.installation import yaml_of
 from tests.cluster.processes import wait_until
-from tests.node import pods, registry
+from tests.node import contents, pods, registry, rootless
 from tests.node.cluster import NodeCluster
 from webhook import names, rules
+from webhook.config import Config
 
 pytestmark = pytest.mark.node
 
@@ -60,7 +61,10 @@ _PODS: Final = (
 @pytest.fixture(scope="module")
 def started(node: NodeCluster) -> Iterator[NodeCluster]:
     """All Pods, created under a config file that allows two keys; one under the default."""
-    with registry.namespace(node, NAMESPACE):
+    node.add_images(
+        rootless.image(contents.dind_29(node.programs), Config().sidecar.rootless_image)
+    )
+    with rootless.open_tun(node), registry.namespace(node, NAMESPACE):
         for name, content in _CONTENT.items():
             data = {"daemon.json": json.dumps(content)}
             registry.create_config_map(node, NAMESPACE, name, data)

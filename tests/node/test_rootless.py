@@ -7,9 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.node import contents, pods
+from tests.node import contents, pods, rootless
 from tests.node.cluster import NodeCluster
-from tests.node.images import Image
 from webhook import rules
 from webhook.config import Config
 
@@ -20,13 +19,6 @@ ROOTLESS_29: Final = Config().sidecar.rootless_image
 ROOTLESS_20_10: Final = "docker:20.10-dind-rootless"
 _IMAGES: Final = {"29": ROOTLESS_29, "20-10": ROOTLESS_20_10}
 _TRANSPORTS: Final = ("tcp", "tls", "unix")
-_HUB: Final = "docker.io/library/"
-_PROGRAMS: Final = (
-    *("rootlesskit", "rootlesskit-docker-proxy", "slirp4netns", "newuidmap", "newgidmap"),
-    *("ip", "nsenter"),  # RootlessKit calls them, and busybox's do less
-)
-_TUN: Final = "/dev/net/tun"
-
 _SCRIPT: Final = """
 docker version --format 'server: {{.Server.Version}}'
 docker info --format 'security: {{.SecurityOptions}}, root: {{.DockerRootDir}}'
@@ -36,31 +28,11 @@ docker run --rm --pull=never localhost/shell:1 sh -c 'echo it runs'
 """
 
 
-def _image(image: Image, name: str) -> Image:
-    """The same Docker with what the -rootless image has more."""
-    image.name = f"{_HUB}{name}"
-    for program in _PROGRAMS:
-        image.add(f"/usr/bin/{program}")
-    image.links["var/run"] = "../run"  # as in Alpine: RootlessKit makes a writable copy of /run
-    image.files |= {
-        "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nrootless:x:1000:1000::/home/rootless:/bin/sh\n",
-        "etc/group": "root:x:0:\nrootless:x:1000:\ndocker:x:2375:\n",
-        "etc/subuid": "rootless:100000:65536\n",
-        "etc/subgid": "rootless:100000:65536\n",
-        "run/user/.keep": "",
-        "home/rootless/.keep": "",
-    }
-    return image
-
-
 @pytest.fixture(scope="module")
 def open_tun(node: NodeCluster) -> Iterator[None]:
-    """On the node everybody may open /dev/net/tun, as udev has it; this machine's is root's."""
-    own = node.directory / "tun"
-    node.node.run("mknod", "--mode=666", str(own), "c", "10", "200")
-    node.node.run("mount", "--bind", str(own), _TUN)
-    yield
-    node.node.run("umount", _TUN)
+    """What slirp4netns opens."""
+    with rootless.open_tun(node):
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,8 +40,8 @@ def started(node: NodeCluster, open_tun: None) -> None:
     """A Pod with each Docker by each transport."""
     del open_tun
     node.add_images(
-        _image(contents.dind_29(node.programs), ROOTLESS_29),
-        _image(contents.dind_20_10(), ROOTLESS_20_10),
+        rootless.image(contents.dind_29(node.programs), ROOTLESS_29),
+        rootless.image(contents.dind_20_10(), ROOTLESS_20_10),
     )
     for docker in _IMAGES:
         for transport in _TRANSPORTS:
