@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -166,6 +167,12 @@ def test_too_long_is_refused(case: Case) -> None:
     assert 1 == len(list(too_long._complaints(case, 1, {"allowed": True}, warned)))
 
 
+def test_a_sentence_in_its_order() -> None:
+    """How long it is, before how long it may be."""
+    assert too_long._has(("the key", "65", "64"), "the key has 65, and dinp takes 64")
+    assert not too_long._has(("the key", "65", "64"), "the key has 64, and dinp takes 65")
+
+
 def test_what_the_log_accounts_for() -> None:
     """Lines of one request each, and the numbers of those that were left out."""
     lines: list[dict[str, Any]] = [*({"event": "refused", "code": 400} for _ in range(30)), {"left_out": 1500}, {"left_out": 470}]  # fmt: skip
@@ -185,8 +192,9 @@ def test_a_refusal_in_the_middle_of_a_body(tmp_path: Path) -> None:
             encrypted.recv(100_000)
             text = b"HTTP/1.1 413 No\r\nContent-Length: 18\r\n\r\nthis is too large."
             encrypted.sendall(text)
-            encrypted.shutdown(socket.SHUT_RDWR)
+            answered.wait(60)  # neither reading on nor closing
 
+    answered = threading.Event()
     trusting = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
     body = exchange.request("/x", 8 * MIB) + b" " * 8 * MIB
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
@@ -194,6 +202,7 @@ def test_a_refusal_in_the_middle_of_a_body(tmp_path: Path) -> None:
         plain = socket.create_connection(listener.getsockname(), timeout=20)
         with trusting.wrap_socket(plain, server_hostname="localhost") as connection:
             assert (413, "this is too large.") == exchange.exchange(connection, body, 20)
+        answered.set()
         refusing.result()
 
 
