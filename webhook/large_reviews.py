@@ -94,6 +94,7 @@ class LargeReviews:
                     while self._process.poll() is None:  # noqa: ASYNC110 - nothing tells
                         await asyncio.sleep(0.01)
         self._kill()
+        await asyncio.sleep(0)  # for what is closed to be so
 
     def _kill(self) -> str:
         """End the process, if there is one, and say how it has ended."""
@@ -111,7 +112,11 @@ class LargeReviews:
         ours, theirs = socket.socketpair()
         with theirs:
             self._reader, self._writer = await asyncio.open_connection(sock=ours)
-            self._process = _reviewer(theirs.fileno())
+            try:
+                self._process = _reviewer(theirs.fileno())
+            except OSError:
+                self._writer.transport.abort()
+                raise
         await self._write(msgspec.msgpack.encode(self._config))
 
     async def _reviewed(self, body: bytes | bytearray, rule: Rule) -> Outcome:

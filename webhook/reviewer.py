@@ -64,7 +64,11 @@ def main() -> None:
     # Nothing of one review is part of a cycle, and looking for them is most of the time of a
     # review with a million of lists.
     gc.disable()
-    with socket.socket(fileno=0) as channel, channel.makefile("rwb") as file:
+    with (
+        suppress(ConnectionError),  # the server does not wait for the answer any more
+        socket.socket(fileno=0) as channel,
+        channel.makefile("rwb") as file,
+    ):
         stream = cast("BinaryIO", file)
         config = msgspec.msgpack.decode(_part(stream), type=Config)
         while path := _part(stream):

@@ -81,20 +81,23 @@ def deaf(port: int, ca: Path) -> socket.socket:
     return connection
 
 
-def plain_idle(port: int, _: Path) -> socket.socket:
+def plain_idle(port: int, ca: Path) -> socket.socket:
     """No TLS, and nothing."""
+    del ca
     return connect(port)
 
 
-def plain_slow(port: int, _: Path) -> socket.socket:
+def plain_slow(port: int, ca: Path) -> socket.socket:
     """The same with the beginning of a head, of which a byte comes each second."""
+    del ca
     connection = connect(port)
     connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: dinp\r\nX-Slow: ")
     return connection
 
 
-def plain_deaf(port: int, _: Path) -> socket.socket:
+def plain_deaf(port: int, ca: Path) -> socket.socket:
     """Metrics again and again, which are not read."""
+    del ca
     plain = socket.socket()
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     plain.connect(("127.0.0.1", port))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 import structlog
+import structlog.testing
 
 from tests.webhook.test_metrics import OUTCOME
 from webhook import logs
@@ -100,3 +102,32 @@ def test_libraries(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
 
     assert json.loads(out)["event"] == "this is odd"
+
+
+def test_ration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many lines of one kind some are logged, and then how many were not; other kinds are not touched."""
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    few, many = logs.Ration("few"), logs.Ration("many")
+    with structlog.testing.capture_logs() as lines:
+        few.warning(at=0)
+        for at in range(120):
+            many.warning(at=at)
+        logs.tell_left_out()  # too early
+        now += 10
+        logs.tell_left_out()
+        logs.tell_left_out()  # once is enough
+        many.warning(at=120)
+    events = [line["event"] for line in lines]
+
+    assert ["few", *["many"] * 20, "many: lines left out", "many"] == events
+    assert lines[-2]["left_out"] == 100
+
+
+def test_libraries_are_rationed(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a stranger makes a library warn of cannot fill the log either."""
+    logs.configure("json")
+    for _ in range(100):
+        logging.getLogger("asyncio").warning("socket.send() raised exception.")
+
+    assert capsys.readouterr().out.count("\n") == 20

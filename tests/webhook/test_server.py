@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ from typing import Any, Literal
 
 import aiohttp
 import pytest
+from aiohttp import web
 from structlog.testing import capture_logs
 
 from certs.authority import Usage
@@ -602,6 +604,8 @@ async def test_longest_idle_makes_room(
 
     metrics = (await health(server, "/metrics"))[1]
     assert 'dinp_dropped_connections_total{port="https",why="no room"} 2.0' in metrics
+    for _, writer in (never_used, used, again, *newer):
+        writer.close()
 
 
 async def test_a_request_in_flight_keeps_its_connection(
@@ -620,6 +624,8 @@ async def test_a_request_in_flight_keeps_its_connection(
         assert (await answer(reader))[0] == 200
 
     assert (await waiting)[0] == 200
+    for _, writer in flying:
+        writer.close()
 
 
 # ---- certificates --------------------------------------------------------------------------
@@ -746,10 +752,10 @@ async def test_not_ready_before_it_serves(
     server = Server(Config(), certificate, Settings("127.0.0.1", secure_port=0, health_port=0))
     opening, may_open, open_ = asyncio.Event(), asyncio.Event(), server._secure.open
 
-    async def open_late(*arguments: Any) -> None:
+    async def open_late(application: web.Application, context: ssl.SSLContext) -> None:
         opening.set()
         await may_open.wait()
-        await open_(*arguments)
+        await open_(application, context)
 
     monkeypatch.setattr(server._secure, "open", open_late)
     starting = asyncio.create_task(server.start())
