@@ -12,6 +12,7 @@ import structlog
 from certs import calls, health, progress, rotation, store
 from certs.docker import rotation as docker_rotation
 from certs.docker import store as docker_store
+from certs.docker.dry_runs import DryRuns
 from certs.docker.names import Names
 from certs.docker.policy import Policy as DockerPolicy
 from certs.docker.self_check import SelfCheck
@@ -58,7 +59,7 @@ async def run_shared(policy: DockerPolicy, options: Mapping[str, Any]) -> str | 
     log = structlog.get_logger()
     async with calls.connected(options["kubeconfig"]) as api:
         objects = docker_store.Store(api, names)
-        check = SelfCheck(objects, names, options["policies_within"])
+        check = SelfCheck(DryRuns(api, objects), names, options["policies_within"])
         loop = docker_rotation.loop(objects, policy, metrics.of("shared-daemons"))
         loops = {"certificates of shared daemons": loop}
         async with health.listening(loops, metrics, *_where(options)) as port:

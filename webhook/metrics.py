@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from prometheus_client import (
@@ -34,36 +35,30 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
-        self._reviews = Counter(
-            "dinp_reviews",
-            "AdmissionReviews answered.",
-            ["rule", "mode", "outcome", "reason"],
-            registry=registry,
+        counter, histogram = (
+            partial(Counter, registry=registry),
+            partial(Histogram, registry=registry),
         )
-        self._seconds = Histogram(
+        self._reviews = counter(
+            "dinp_reviews", "AdmissionReviews answered.", ["rule", "mode", "outcome", "reason"]
+        )
+        self._seconds = histogram(
             "dinp_review_duration_seconds",
             "From a review's whole body to its answer.",
             buckets=_SECONDS,
-            registry=registry,
         )
-        self._bytes = Histogram(
-            "dinp_review_bytes",
-            "Size of AdmissionReviews.",
-            ["direction"],
-            buckets=_BYTES,
-            registry=registry,
+        self._bytes = histogram(
+            "dinp_review_bytes", "Size of AdmissionReviews.", ["direction"], buckets=_BYTES
         )
-        self._bad_requests = Counter(
+        self._bad_requests = counter(
             "dinp_bad_requests",
             "Requests that were no AdmissionReview or could not be answered, by HTTP status.",
             ["code"],
-            registry=registry,
         )
-        self._dropped_connections = Counter(
+        self._dropped_connections = counter(
             "dinp_dropped_connections",
             "Connections that dinp ended early: no room, not taken (the answer), slow, handshake.",
             ["port", "why"],
-            registry=registry,
         )
         self._not_after = Gauge(
             "dinp_certificate_not_after_seconds",

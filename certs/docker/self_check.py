@@ -25,7 +25,7 @@ _INTERVAL_SECONDS: Final = 600.0
 
 
 class Store(Protocol):
-    """What it needs of store.Store. Every method raises StoreError."""
+    """What it needs of dry_runs.DryRuns. Every method raises StoreError."""
 
     async def there(self) -> There:
         """What there is to try it on."""

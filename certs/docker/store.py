@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from kubernetes.aio import client
 
 from certs import calls, records, secrets
-from certs.docker.forbidden import Attempt, There, Write
 from certs.docker.names import Names, Which
 from certs.docker.requests import SIGNER, Object
 from certs.errors import Reason, StoreError, TooLargeError
@@ -160,12 +159,16 @@ class Store:
 
     async def requests(self) -> dict[str, str]:
         """The resourceVersions of the CertificateSigningRequests to our signer, by their names."""
-        found = _listed(
+        found = self.requests_by(f"spec.signerName={SIGNER}")
+        return {item.name: item.resource_version async for item in found}
+
+    def requests_by(self, field_selector: str) -> AsyncGenerator[Metadata]:
+        """CertificateSigningRequests, as the field selector picks them."""
+        return _listed(
             _REQUESTS,
             self._certificates.list_certificate_signing_request_without_preload_content,
-            field_selector=f"spec.signerName={SIGNER}",
+            field_selector=field_selector,
         )
-        return {item.name: item.resource_version async for item in found}
 
     async def request(self, name: str) -> Object | None:
         """One of them; None: there is none.
@@ -183,64 +186,6 @@ class Store:
             )
         except TooLargeError as error:
             raise TooLargeError(f"{error}. No daemon sends such a one: delete it") from error
-
-    async def there(self) -> There:
-        """What a cluster has to try on what the policies forbid."""
-        _, ca = await self.read_authorities("server")
-        return There(
-            [one async for one in self.namespaces()],
-            ca is not None,
-            await self._request(f"spec.signerName={SIGNER}"),
-            await self._request(f"spec.signerName!={SIGNER}"),
-        )
-
-    async def dry_run(self, attempt: Attempt) -> None:
-        """Ask for something, without its being done whatever the answer is.
-
-        Raises:
-            RefusedError: the API server refuses it, or there is no such object.
-        """
-        core, certificates = self._core, self._certificates
-        body: Any = attempt.body
-        how: Any = {"dry_run": "All", "_request_timeout": calls.REQUEST_SECONDS}
-        inside = (attempt.name, attempt.namespace, body)
-        sends: dict[Write, calls.Send] = {
-            "create Secret": lambda: core.create_namespaced_secret_without_preload_content(
-                attempt.namespace, body, **how
-            ),
-            "patch Secret": lambda: core.patch_namespaced_secret_without_preload_content(
-                *inside, **how
-            ),
-            "patch ConfigMap": lambda: core.patch_namespaced_config_map_without_preload_content(
-                *inside, **how
-            ),
-            "approve": lambda: (
-                certificates.replace_certificate_signing_request_approval_without_preload_content(
-                    attempt.name, body, **how
-                )
-            ),
-            "update status of": lambda: (
-                certificates.replace_certificate_signing_request_status_without_preload_content(
-                    attempt.name, body, **how
-                )
-            ),
-        }
-        await calls.ask("dry-run", str(attempt), sends[attempt.write])
-
-    async def _request(self, only: str) -> Object | None:
-        """One request that the field selector picks; None: there is none, but those that are too large."""
-        found = _listed(
-            _REQUESTS,
-            self._certificates.list_certificate_signing_request_without_preload_content,
-            field_selector=only,
-        )
-        async with aclosing(found):
-            async for one in found:
-                with suppress(TooLargeError):
-                    request = await self.request(one.name)
-                    if request is not None:
-                        return request
-        return None
 
     async def pod(self, name: str) -> Object | None:
         """A Pod of the daemons' namespace; None: there is none."""

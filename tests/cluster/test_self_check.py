@@ -23,6 +23,7 @@ import structlog
 
 from certs import calls
 from certs.docker import forbidden, self_check
+from certs.docker.dry_runs import DryRuns
 from certs.docker.names import Names
 from certs.docker.requests import SIGNER
 from certs.docker.self_check import SelfCheck
@@ -80,7 +81,7 @@ class Site:
 
 def check(api: Any) -> SelfCheck:
     """One that has no patience."""
-    return SelfCheck(Store(api, Names()), Names(), timedelta())
+    return SelfCheck(DryRuns(api, Store(api, Names())), Names(), timedelta())
 
 
 @pytest.fixture(scope="module")
@@ -364,10 +365,10 @@ async def all_dry_runs(site: Site) -> list[str | None]:
     """Try everything; return what each was refused by."""
     found: list[str | None] = []
     async with calls.connected(site.kubeconfig) as api:
-        store = Store(api, Names())
-        for attempt in forbidden.attempts(Names(), await store.there()):
+        dry_runs = DryRuns(api, Store(api, Names()))
+        for attempt in forbidden.attempts(Names(), await dry_runs.there()):
             try:
-                await store.dry_run(attempt)
+                await dry_runs.dry_run(attempt)
             except RefusedError as error:
                 found.append(str(error))
             else:

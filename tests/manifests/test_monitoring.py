@@ -85,23 +85,28 @@ def test_every_port_is_scraped_once() -> None:
         yaml.safe_load_all((_FOLDER / "service-monitor.yaml").read_text(encoding="utf-8"))
     )
     deployments = [
-        yaml.safe_load((_FOLDER.parents[1] / "base" / name).read_text(encoding="utf-8"))
-        for name in ("deployment.yaml", "certs-deployment.yaml")
+        yaml.safe_load((_FOLDER.parents[1] / name).read_text(encoding="utf-8"))
+        for name in (
+            "base/deployment.yaml",
+            "base/certs-deployment.yaml",
+            "shared/certs-deployment.yaml",
+        )
     ]
     jobs = []
-    for service, monitor, deployment in zip(services, monitors, deployments, strict=True):
+    for service, deployment in zip(services, deployments, strict=True):
         labels = service["metadata"]["labels"]
-        picked = [it for it in services if _matches(monitor["spec"]["selector"], it["metadata"])]
-        assert [service] == picked
-        template = deployment["spec"]["template"]
-        assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+        (monitor,) = (
+            it for it in monitors if _matches(it["spec"]["selector"], service["metadata"])
+        )
+        selected = deployment["spec"]["selector"]["matchLabels"]
+        assert service["spec"]["selector"] == selected
         (port,) = service["spec"]["ports"]
-        (container,) = template["spec"]["containers"]
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
         numbers = {it["name"]: it["containerPort"] for it in container["ports"]}
         assert (port["targetPort"], port["port"]) == ("health", numbers["health"])
         assert [port["name"]] == [it["port"] for it in monitor["spec"]["endpoints"]]
         jobs.append(labels[monitor["spec"]["jobLabel"]])
-    assert ["dinp", "dinp-certs"] == jobs
+    assert ["dinp", "dinp-certs", "dinp-certs"] == jobs
     asked = set(re.findall(r'job="([^"]*)"', " ".join(_expressions().values())))
     assert asked == set(jobs)
 
