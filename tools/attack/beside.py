@@ -54,16 +54,16 @@ def huge() -> list[Sized]:
 
 
 @contextmanager
-def in_a_row(server: Target, reviews: Sequence[Sized]) -> Iterator[list[Answer]]:
+def in_a_row(server: Target, reviews: Sequence[Sized]) -> Iterator[list[tuple[Sized, Answer]]]:
     """Send them one after the other, again and again, until the `with` ends."""
-    answers: list[Answer] = []
+    answers: list[tuple[Sized, Answer]] = []
     stop = threading.Event()
 
     def send() -> None:
         with closing(server.connection()) as connection:
             while not stop.is_set() and not server.has_ended:
                 one = reviews[len(answers) % len(reviews)]
-                answers.append(ask(connection, "POST", one.path, one.review))
+                answers.append((one, ask(connection, "POST", one.path, one.review)))
 
     sending = threading.Thread(target=send)
     sending.start()
@@ -101,7 +101,7 @@ def _look(server: Target, run: Run) -> Iterator[Figure]:
     with in_a_row(server, reviews) as sent, checking(server) as checked:
         answers, waits = ordinary(server, _QUICK_SECONDS if run.quick else _SECONDS)
     yield from _judged(answers, waits)
-    bad = [one.shown for one in sent if one.status not in (200, 413)]
+    bad = [f"{of.family.name}: {one.shown}" for of, one in sent if one.status not in (200, 413)]
     yield none_of(f"huge reviews in a row ({len(sent)})", bad, len(sent), "200 or 413")
     manifest = server.deployment
     for path, bound in (("/healthz", manifest.liveness), ("/readyz", manifest.readiness)):
