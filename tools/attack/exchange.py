@@ -43,7 +43,7 @@ def exchange(connection: ssl.SSLSocket, sent: bytes, seconds: float) -> tuple[in
             if time.monotonic() > deadline:
                 ended = f"no answer after {seconds:g} s"
             elif is_stuck or not left:
-                select.select([connection], [connection] if left else [], [], 0.2)
+                _wait(connection, for_room=bool(left))
         except OSError as error:
             ended = f"{type(error).__name__}: {error}"
     head, _, body = received.partition(b"\r\n\r\n")
@@ -62,6 +62,12 @@ def _send(connection: ssl.SSLSocket, left: memoryview) -> tuple[memoryview, bool
         return left, True
     except OSError:
         return left[:0], False
+
+
+def _wait(connection: ssl.SSLSocket, *, for_room: bool) -> None:
+    poll = select.poll()  # not select(): it knows descriptors below 1024 alone
+    poll.register(connection, select.POLLIN | (select.POLLOUT if for_room else 0))
+    poll.poll(200)
 
 
 def _is_whole(received: bytes) -> bool:
