@@ -140,9 +140,8 @@ def test_reviews_of_the_api_server_pass(site: Site) -> None:
 
 STRANGERS: Final = {
     "nobody": None,
-    "of another CA": ("strangers", Usage.CLIENT),
-    "of a CA of the same name": ("dinp clients", Usage.CLIENT),
-    "of the cluster's CA": ("test cluster", Usage.CLIENT),
+    "of another CA": "strangers",
+    "of a CA of the same name": "dinp clients",
 }
 
 
@@ -153,8 +152,8 @@ def test_strangers_do_not(site: Site, tmp_path: Path, who: str) -> None:
     stranger = STRANGERS[who]
     pair = None
     if stranger is not None:
-        ca = authority.issue_ca(stranger[0], now=datetime.now(UTC), lifetime=DAY)
-        pair = write_pair(tmp_path, ca, stranger[1])
+        ca = authority.issue_ca(stranger, now=datetime.now(UTC), lifetime=DAY)
+        pair = write_pair(tmp_path, ca, Usage.CLIENT)
     with pytest.raises((ssl.SSLError, ConnectionError)):
         site.review(pair)
     assert site.dinp.reviews() == before
