@@ -196,17 +196,13 @@ def test_names_stay_in_the_pods_namespace(api: Api, annotation: str, value: str)
 @pytest.mark.parametrize("verb", ["get", "list", "create", "update", "delete"])
 @pytest.mark.parametrize("resource", ["secrets", "configmaps", "serviceaccounts", "pods"])
 def test_dinp_may_read_nothing(api: Api, verb: str, resource: str) -> None:
-    """No account of dinp's reaches into another namespace: there is nothing to be borrowed.
-
-    But for the Secrets that certs may create, which a policy holds to one name in allowed
-    namespaces: test_client_secrets.py.
-    """
+    """No account of the base reaches into another namespace: there is nothing to be borrowed."""
     accounts = api.must("GET", "/api/v1/namespaces/dinp-system/serviceaccounts")["items"]
     names = {account["metadata"]["name"] for account in accounts}
     asked = {"namespace": "annotated", "verb": verb, "resource": resource}
     allowed = {name for name in names if api.may("dinp-system", name, **asked)}
     assert {"dinp", "dinp-certs"} <= names
-    assert ({"dinp-certs"} if (verb, resource) == ("create", "secrets") else set()) == allowed
+    assert set() == allowed
 
 
 def test_updates_are_not_sent(served: Installation, create: Create) -> None:
