@@ -82,6 +82,9 @@ HEADERS: Final = 64  # of a request: the API server sends ten
 # Data of the reviewer's process (RLIMIT_DATA): 14 MiB of it Python's, and 77 MiB what a Pod of
 # 3 MiB becomes where it is nothing but `{},{},{}`. A review that needs more is refused (reviewer.py).
 REVIEWER: Final = 112 * MIB
+# Above this between two reviews, of 23 MiB at its start, another process takes its place: what large
+# Pods of many kinds leave behind is in too many pieces to be given back.
+REVIEWER_AT_REST: Final = 36 * MIB
 # What each can come to at most, as measured with Python 3.11 on x86-64.
 MEMORY: Final = {
     "the server at rest, after 100,000 reviews": 42 * MIB,

@@ -7,10 +7,13 @@ One at a time, in the order in which they came. How many wait is bounded by thei
 from __future__ import annotations
 
 import asyncio
+import resource
+import signal
 import socket
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -18,13 +21,16 @@ import msgspec
 from webhook import bounds, rules
 from webhook.admission import Outcome, ReviewError
 from webhook.config import Config
-from webhook.reviewer import LENGTH, Answer, outcome_of
+from webhook.reviewer import LENGTH, TOO_DENSE, Answer, outcome_of
 from webhook.rules import Rule
 
 # Of CPU time a review of the largest size takes one; the API server waits for 5 s, by our manifests.
 _SECONDS: Final = 10.0
 _END_SECONDS: Final = 2.0
 _PIECE: Final = 64 * bounds.KIB
+# How the process ends where it gets no memory for what it makes of a body: a patch may have more
+# bytes than its Pod, and msgspec does not look whether it has got what it asked for.
+_OUT_OF_MEMORY: Final = (-signal.SIGSEGV, -signal.SIGABRT)
 
 
 class NotReviewedError(Exception):
@@ -47,6 +53,7 @@ class LargeReviews:
         self._seconds = seconds  # for one, and for waiting for one's turn
         self._turn = asyncio.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
 
@@ -77,16 +84,31 @@ class LargeReviews:
             why = f"the review took longer than {self._seconds:g} s"
             raise NotReviewedError(503, why) from None
         except (OSError, asyncio.IncompleteReadError) as error:
-            why = f"the process for large reviews has ended: {self._kill()}"
+            code = self._kill()
+            if code in _OUT_OF_MEMORY:
+                raise NotReviewedError(413, TOO_DENSE) from error
+            how = "it did not start" if code is None else f"exit code {code}"
+            why = f"the process for large reviews has ended: {how}"
             raise NotReviewedError(503, why) from error
         except asyncio.CancelledError:
             self._kill()  # nobody will read its answer
             raise
         finally:
+            self._renew()
             self._turn.release()
+
+    def _renew(self) -> None:
+        """Have another process, if this one keeps much; the next review need not wait for its start."""
+        if self._process is not None and _resident(self._process.pid) > bounds.REVIEWER_AT_REST:
+            self._kill()
+            self._starting = asyncio.create_task(self.start())
 
     async def close(self) -> None:
         """Let the process end by itself, if there is one."""
+        if self._starting is not None:
+            self._starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._starting
         if self._process is not None:
             self._writer.transport.abort()
             with suppress(TimeoutError):
@@ -96,14 +118,14 @@ class LargeReviews:
         self._kill()
         await asyncio.sleep(0)  # for what is closed to be so
 
-    def _kill(self) -> str:
-        """End the process, if there is one, and say how it has ended."""
+    def _kill(self) -> int | None:
+        """End the process, if there is one, and return its exit code."""
         process, self._process = self._process, None
         if process is None:
-            return "it did not start"
+            return None
         self._writer.transport.abort()
         process.kill()  # does nothing to one that has ended
-        return f"exit code {process.wait()}"
+        return process.wait()
 
     async def _running(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -153,3 +175,12 @@ class LargeReviews:
 
 def _reviewer(channel: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "webhook.reviewer"], stdin=channel)
+
+
+def _resident(process: int) -> int:
+    """Bytes in memory; 0 where nobody knows, as on macOS."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()

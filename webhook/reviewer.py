@@ -39,10 +39,10 @@ LENGTH: Final = struct.Struct("!I")
 # Reviews of ordinary size go first where there is too little CPU for all.
 _NICE: Final = 5
 _INTERPRETER: Final = 14 * bounds.MIB
-_TOO_DENSE: Final = (
+TOO_DENSE: Final = (
     f"this AdmissionReview would take more memory than the {bounds.REVIEWER // bounds.MIB} MiB that"
     " dinp has for one: make the Pod's lists shorter"
-).encode()
+)
 
 
 class Answer(Enum):
@@ -73,14 +73,14 @@ def main() -> None:
         config = msgspec.msgpack.decode(_part(stream), type=Config)
         while path := _part(stream):
             answer(stream, path.decode(), config)
-            memory.give_back(bounds.BODY)
 
 
 def answer(stream: BinaryIO, path: str, config: Config) -> None:
     """Read one body, and write its answer."""
-    kind, said, body = Answer.NO_MEMORY, _TOO_DENSE, b""
+    kind, said, body = Answer.NO_MEMORY, TOO_DENSE.encode(), b""
     with suppress(MemoryError):
         kind, said, body = parts(_part(stream), path, config)
+    memory.give_back(bounds.BODY)  # first, as the other side looks what this process keeps
     for part in (kind.value, said, body):
         stream.write(LENGTH.pack(len(part)))
         stream.write(part)
@@ -94,7 +94,7 @@ def parts(body: bytes, path: str, config: Config) -> tuple[Answer, bytes, bytes]
         MemoryError: it takes more than there is.
     """
     if memory_for(body) > bounds.REVIEWER:
-        return Answer.TOO_MUCH, _TOO_DENSE, b""
+        return Answer.TOO_MUCH, TOO_DENSE.encode(), b""
     try:
         outcome = review(body, RULES[path], config)
     except ReviewError as error:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.webhook import large_pods
 from tools.serving import admission_review
 from webhook import admission, bounds, large_reviews, reviewer
 from webhook.admission import ReviewError
@@ -32,6 +33,7 @@ POD: dict[str, Any] = {
     "spec": {"containers": [{"name": "build", "image": "docker:29-cli"}]},
 }
 BODY = json.dumps(admission_review(POD)).encode()
+ALL_VARIABLES = "list spec.containers.0.env, all kinds"
 
 
 @pytest.fixture
@@ -101,6 +103,35 @@ async def test_killed(large: LargeReviews) -> None:
         await asked
 
     assert caught.value.code == 503
+    assert (await large.review(BODY, RULE)).outcome == "mutated"
+
+
+async def test_a_process_that_keeps_much(
+    large: LargeReviews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another takes its place, before the next review and unseen by it; one that keeps little stays."""
+    first = large._process
+    assert first is not None
+    assert (await large.review(BODY, RULE)).outcome == "mutated"
+    assert large._process is first
+    monkeypatch.setattr(bounds, "REVIEWER_AT_REST", 0)
+    assert (await large.review(BODY, RULE)).outcome == "mutated"
+    assert first.poll() is not None
+    assert (await large.review(BODY, RULE)).outcome == "mutated"
+
+
+async def test_a_patch_that_is_larger_than_its_pod(large: LargeReviews) -> None:
+    """A body that becomes too much only when it is reviewed is refused for that, and the next is answered."""
+    family = next(one for one in large_pods.families() if one.name.startswith(ALL_VARIABLES))
+    most = large_pods.fitting(family, large_pods.LARGEST)
+    body = large_pods.body(family, most, large_pods.SERVED[0])
+    assert reviewer.memory_for(body) < bounds.REVIEWER
+    with pytest.raises(
+        NotReviewedError, match=r"make the Pod's lists shorter|^the answer"
+    ) as caught:
+        await large.review(body, RULE)
+
+    assert caught.value.code == 413
     assert (await large.review(BODY, RULE)).outcome == "mutated"
 
 
@@ -253,6 +284,7 @@ PEAKS = """
 import gc, itertools, json, re
 from pathlib import Path
 import msgspec
+from tests.webhook import large_pods
 from tests.webhook import large_pods
 from tools.serving import admission_review
 from webhook import admission, memory
