@@ -235,6 +235,59 @@ def test_malformed_chunks_without_the_c_parser() -> None:
     assert "error" not in levels
 
 
+def reviewer_of(server: Serving) -> int:
+    """The process that its large reviews are done in, once it is there."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    until(lambda: bool(children.read_text()))
+    return int(children.read_text())
+
+
+def test_ordinary_reviews_beside_a_large_one() -> None:
+    """While a large review takes as long as it likes, ordinary ones and health checks are answered."""
+    large: list[int | None] = []
+    with serving() as server:
+        reviewer = reviewer_of(server)
+        os.kill(reviewer, signal.SIGSTOP)
+        asking = threading.Thread(target=lambda: large.append(send(server, BODY.ljust(3_000_000))))
+        asking.start()
+        for _ in range(5):
+            assert post_review(server, PATH, POD)[0] == 200
+            assert get(f"{server.health_url}/healthz") == (200, "ok\n")
+        assert large == []
+        os.kill(reviewer, signal.SIGCONT)
+        asking.join()
+
+    assert large == [200]
+    assert server.process.returncode == 0
+
+
+def test_end_beside_a_large_review() -> None:
+    """A large review that does not end does not keep SIGTERM waiting beyond its bound, nor outlives it."""
+    with serving("--shutdown-timeout", "0.2") as server:
+        reviewer = reviewer_of(server)
+        os.kill(reviewer, signal.SIGSTOP)
+        asking = threading.Thread(target=send, args=(server, BODY.ljust(3_000_000)))
+        asking.start()
+        assert post_review(server, PATH, POD)[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        asking.join()
+
+    assert not Path(f"/proc/{reviewer}").exists()
+
+
+def test_few_descriptors() -> None:
+    """Where it may have few files open by itself, it takes as many as the machine lets it."""
+    limits = subprocess.run(["/bin/sh", "-c", "ulimit -Hn"], capture_output=True, check=True)
+    with serving(
+        within_cgroup=lambda it: ["/bin/sh", "-c", 'ulimit -Sn 64; exec "$@"', "-", *it]
+    ) as server:
+        assert post_review(server, PATH, POD)[0] == 200
+        shown = Path(f"/proc/{server.process.pid}/limits").read_text()
+
+    assert f"Max open files            {limits.stdout.decode().strip()} " in shown
+
+
 # ---- its end -------------------------------------------------------------------------------
 
 
