@@ -84,7 +84,7 @@ fuzz: $(STAMP) ## send N=100000 odd bodies to review() in process; only 200 and 
 	  || echo "No atheris for this Python: bytes are flipped instead."
 	@$(BIN)/python -m tools.fuzz $(N) $(ARGS)
 
-bench: $(STAMP) ## how fast it is, next to the targets: five minutes; one part by ARGS="--only inprocess"
+bench: $(STAMP) ## how fast it is, next to the targets: six minutes; one part by ARGS="--only inprocess"
 	@$(BIN)/python -m bench $(ARGS)
 
 bench-start: $(STAMP) ## how soon Docker can be used in a Pod, next to what is written by hand: a node, root; six minutes

@@ -26,7 +26,7 @@ class Row:
 
 @dataclass(slots=True)
 class Part:
-    """One of the four parts: its rows, and its figures as they go into the JSON."""
+    """One of the parts: its rows, and its figures as they go into the JSON."""
 
     title: str
     rows: list[Row] = field(default_factory=list)

@@ -32,8 +32,7 @@ from webhook import bounds
 _HEAD_SECONDS: Final = 10.0
 # A body that has not arrived by then is a slow one; usual ones take milliseconds.
 _PATIENCE_SECONDS: Final = 2.0
-# What a connection costs that does not take its answer, beside the answer: buffers of asyncio, and
-# requests that it has sent meanwhile.
+# What a connection that does not take its answer costs beside it: buffers, and what it has sent.
 _BLOCKED: Final = 64 * bounds.KIB
 
 
@@ -73,9 +72,9 @@ class Connection(asyncio.Protocol):
         """Be there, TLS included."""
         self.phase = Phase.WAITING
         self.handler.connection_made(transport)
-        early, self._early = self._early, b""
-        if early:
-            self.data_received(early)
+        if self._early:
+            self.data_received(self._early)
+            self._early = b""
 
     def data_received(self, data: bytes) -> None:
         """Hand on what came, and count it until the request has its answer."""
@@ -83,7 +82,7 @@ class Connection(asyncio.Protocol):
             self._early += data
             return
         if self.phase is Phase.WORKING:
-            # No client of ours does that (HTTP pipelining), and it would be held for who knows how long.
+            # HTTP pipelining. No client of ours does that, and it would be held until the answer.
             self.pipelines = True
             if self._plain is not None:
                 self._plain.pause_reading()
@@ -163,7 +162,7 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """All of one port, each dict in the order in which they have to go."""
+    """All of one port; each dict is in the order in which they have to go."""
 
     def __init__(self, most: int, dropped: Callable[[str], None]) -> None:
         """`dropped` is called with the reason for each that is ended: slow, no room, not taken."""
@@ -232,7 +231,7 @@ class Connections:
         self.sending[connection] = (size + _BLOCKED, time.monotonic())
         self.unsent += size + _BLOCKED
         while self.unsent > bounds.UNSENT and len(self.sending) > 1:
-            self._drop(next(iter(self.sending)), "not taken")
+            self.drop(next(iter(self.sending)), "not taken")
 
     def end(self, connection: Connection) -> None:
         """It is idle again, or has gone."""
@@ -256,7 +255,7 @@ class Connections:
         """End one connection by the table above; False if none may go now."""
         for connection in self.waiting:
             if connection in self.arriving or not connection.has_arrived():
-                self._drop(connection, "no room")
+                self.drop(connection, "no room")
                 return True
         late = time.monotonic() - _PATIENCE_SECONDS
         for connection, since in self._slow():
@@ -274,7 +273,7 @@ class Connections:
         late = time.monotonic() - _HEAD_SECONDS
         slow = [one for one, since in self.arriving.items() if since < late and one in self.waiting]
         for connection in slow:
-            self._drop(connection, "slow")
+            self.drop(connection, "slow")
 
     def _crowd_out(self, connection: Connection) -> None:
         """A request that is being taken gets an answer; all else has no way to get one."""
@@ -283,9 +282,10 @@ class Connections:
             self._release(connection)
             connection.expire()
         else:
-            self._drop(connection, "no room")
+            self.drop(connection, "no room")
 
-    def _drop(self, connection: Connection, why: str) -> None:
+    def drop(self, connection: Connection, why: str) -> None:
+        """End one now."""
         self.forget(connection)
         connection.abort()
         self._dropped(why)

@@ -29,6 +29,7 @@ _LINGERING_SECONDS: Final = 1.0
 # Turns of the event loop from bytes in the kernel to a request in flight: read, decrypt and
 # parse, start; and two to spare.
 _QUIET_TURNS: Final = 5
+_TURN_SECONDS: Final = 0.001  # of them, at least: some are waited for that take seconds
 _SWEEP_SECONDS: Final = 1.0
 _NO_ROOM_SECONDS: Final = 0.05  # until it is tried again to make room
 # What aiohttp raises for a client's malformed HTTP.
@@ -225,7 +226,7 @@ class Port:
                 await response.write_eof()
                 await request.writer.drain()  # of what is small write_eof waits for nothing
         except TimeoutError:
-            self.connections.of(request.protocol).abort()
+            self.connections.drop(request[CONNECTION], "not taken")
 
     # ---- the end ----
 
@@ -249,7 +250,7 @@ class Port:
                 if quiet[connection] > _QUIET_TURNS:
                     self.connections.forget(connection)
                     connection.handler.force_close()
-            await asyncio.sleep(0)
+            await asyncio.sleep(_TURN_SECONDS)
 
     async def close(self) -> None:
         """Close everything, also what has never been opened."""

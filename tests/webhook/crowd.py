@@ -61,7 +61,7 @@ def stalled(port: int, ca: Path) -> socket.socket:
 def large_heads(port: int, ca: Path) -> socket.socket:
     """A head that is as large as heads may be, and has no end."""
     connection = idle(port, ca)
-    connection.settimeout(1)
+    connection.settimeout(0.05)
     with suppress(OSError):
         connection.sendall(_HEAD + b"".join(b"X-%d: %s\r\n" % (n, b"x" * 8000) for n in range(60)))
     return connection
@@ -74,7 +74,7 @@ def deaf(port: int, ca: Path) -> socket.socket:
     plain.connect(("127.0.0.1", port))
     context = ssl.create_default_context(cafile=str(ca))
     connection = context.wrap_socket(plain, server_hostname="localhost")
-    connection.settimeout(0.5)
+    connection.settimeout(0.05)
     with suppress(OSError):
         for _number in range(100):
             connection.sendall((_HEAD + b"Content-Length: 2\r\n\r\n{}") * 20)
@@ -101,7 +101,7 @@ def plain_deaf(port: int, ca: Path) -> socket.socket:
     plain = socket.socket()
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     plain.connect(("127.0.0.1", port))
-    plain.settimeout(0.5)
+    plain.settimeout(0.05)
     with suppress(OSError):
         for _number in range(100):
             plain.sendall(b"GET /metrics HTTP/1.1\r\nHost: dinp\r\n\r\n" * 20)

@@ -16,6 +16,8 @@ from tests.conftest import Authority, StartServer
 from tests.webhook.test_server import BODY, answer, ask, closed, head, health, raw, until
 from webhook import bounds, connections, listening
 from webhook.connections import Connection
+from webhook.metrics import Metrics
+from webhook.server import Server
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +31,11 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def plain(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return await asyncio.open_connection("127.0.0.1", port)
+
+
+def text(server: Server) -> str:
+    """The metrics of a server, whatever it shows of them."""
+    return Metrics.exposition(server._metrics).decode()
 
 
 async def dribble(writer: asyncio.StreamWriter) -> None:
@@ -184,10 +191,10 @@ async def test_stalled_bodies_make_room(
 async def test_deaf_clients_make_room(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scrapes that nobody reads neither hold the health port nor its memory."""
-    monkeypatch.setattr(bounds, "HEALTH_CONNECTIONS", 2)
+    """Of answers that nobody reads the first ones go when there are too many: they hold no memory."""
     server = await start_server(exchange=60)
     monkeypatch.setattr(server._metrics, "exposition", lambda: b" " * bounds.UNSENT)
+    monkeypatch.setattr("webhook.metrics._FRESH_SECONDS", 0)
     deaf = []
     for _ in range(3):
         near = socket.socket()
@@ -195,7 +202,8 @@ async def test_deaf_clients_make_room(
         near.connect(("127.0.0.1", server.health_port))
         near.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
         deaf.append(near)
-    await until(lambda: bool(server._health.connections.sending))
+    dropped = 'dropped_connections_total{port="health",why="not taken"} 2.0'
+    await until(lambda: dropped in text(server))
 
     assert await health(server, "/healthz") == (200, "ok\n")
     assert len(server._health.connections.sending) <= 1  # two answers are more than may wait
@@ -253,17 +261,29 @@ async def test_pipelining_ends_the_connection(
 
 
 async def test_the_rest_of_a_refused_body_is_not_held(
-    start_server: StartServer, ca: Authority
+    start_server: StartServer, ca: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes after its answer is dropped, and the connection serves the next request."""
+    held = 0
+
+    def took(self: connections.Connections, connection: Connection, size: int) -> None:
+        nonlocal held
+        held += size
+        _took(self, connection, size)
+
+    _took = connections.Connections.took
     server = await start_server()
     reader, writer = await raw(server, ca)
     writer.write(head(400_000, path="/nowhere") + b" " * 200_000)
     assert (await answer(reader))[0] == 404
-    writer.write(b" " * 200_000 + head(len(BODY)) + BODY)
+    monkeypatch.setattr(connections.Connections, "took", took)
+    writer.write(b" " * 200_000)
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.write(head(len(BODY)) + BODY)
 
     assert (await answer(reader))[0] == 200
-    assert server._secure.connections.held == 0
+    assert held == len(head(len(BODY)) + BODY)
     writer.close()
 
 
