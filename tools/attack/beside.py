@@ -28,7 +28,7 @@ from tools.attack.target import Answer, Target, ask, attacked, target
 from tools.soak.report import percentile
 
 _P99_MS: Final = 100.0
-_SECONDS: Final = 40.0
+_SECONDS: Final = 30.0
 _QUICK_SECONDS: Final = 12.0
 _EVERY: Final = 0.03  # an ordinary review, so that there are hundreds
 _CHECK_EVERY: Final = 0.5

@@ -30,7 +30,7 @@ _OPENING_SECONDS: Final = (
 _BURST: Final = 300
 # Go's client keeps an idle connection 90 s (http.DefaultTransport); a server's usual patience with
 # a head or a handshake is 10 s or so.
-_IDLE_SECONDS: Final = 65.0
+_IDLE_SECONDS: Final = 62.0
 _SHORT_IDLE_SECONDS: Final = 15.0
 _HEAD: Final = f"POST {targets.ANNOTATED} HTTP/1.1\r\nHost: dinp\r\nX: ".encode()
 
@@ -138,7 +138,7 @@ def _badness(answer: Answer) -> tuple[bool, float]:
 def _look(open_one: Open, server: Target, run: Run, *, trickle: bool = False) -> Iterator[Figure]:
     with held(open_one, server, trickle=trickle) as opened:
         yield Figure("opened", f"{len(opened)} of {HELD}", "any number", is_well=True)
-        yield from answered(server, times=3 if run.quick else 8)
+        yield from answered(server, times=3 if run.quick else 5)
 
 
 def _look_at_all(server: Target, _run: Run) -> Iterator[Figure]:

@@ -64,6 +64,7 @@ class Seen:
     """What the largest of a family took, and how many times as long as a quarter of it."""
 
     name: str
+    place: str
     answer: Answer
     cpu: float
     ratio: float
@@ -94,7 +95,7 @@ class _Client:
             cpu, answer = self._settled(largest)
             worst = max(worst, cpu)
         ratio = self._ratio(largest) if cpu > _BLINK else 0.0
-        return Seen(_name(largest), answer, worst, ratio)
+        return Seen(_name(largest), place(largest.family), answer, worst, ratio)
 
     def _settled(self, largest: Sized) -> tuple[float, Answer]:
         """The least of several measurements, where the first is too much."""
@@ -204,7 +205,7 @@ def _name(largest: Sized) -> str:
 
 def _judged(seen: list[Seen]) -> Iterator[Figure]:
     odd = [f"{one.name}: {one.answer.shown}" for one in seen if one.answer.status not in _ANSWERED]
-    places = len({one.name.partition(",")[0] for one in seen})
+    places = len({one.place for one in seen})
     yield none_of(
         f"answers to {len(seen)} families, {places} places", odd, len(seen), "200, 400 or 413"
     )
