@@ -75,7 +75,7 @@ def serving(
     `arguments` are flags of `dinp serve`, `environment` the whole environment (default:
     this one's). After `stop_seconds` it is killed. Its folder is made in `within` (default: the
     folder for temporary files), and is all that a SIGKILL of this process leaves. `within_cgroup`
-    makes another command of the server's, as by tests/memory_cgroups.py.
+    makes another command of the server's, as tools/attack/cgroup.py does.
 
     Raises:
         ServingError: it did not say within two minutes that it serves.

@@ -74,10 +74,9 @@ def manifest_limit() -> int:
 @contextmanager
 def certs(site: Site, room: Cgroup, log: Path) -> Iterator[str]:
     """Run it with the memory of its manifest; yield the address of its health port."""
-    join = "".join(f"echo $$ > {file} && " for file in room.joins)
     program = [sys.executable, "-c", "from certs.cli import certs; certs()", "run"]
     program += [f"--kubeconfig={site.kubeconfig}", "--bind-address=127.0.0.1", "--health-port=0"]
-    with running(["sh", "-c", f'{join}exec "$0" "$@"', *program], log) as process:
+    with running(room.command(program), log) as process:
 
         def port() -> str:
             assert process.poll() is None, log.read_text(encoding="utf-8")[-2000:]

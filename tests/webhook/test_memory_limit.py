@@ -13,8 +13,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.memory_cgroups import MemoryCgroup, memory_cgroup
 from tests.webhook.test_serve_command import BODY, PATH, get, send
+from tools.attack.cgroup import Cgroup, cgroup
 from tools.serving import Serving, admission_review, serving
 from webhook import bounds
 
@@ -36,13 +36,13 @@ def manifest_limit() -> int:
 
 
 @contextmanager
-def limited() -> Iterator[tuple[Serving, MemoryCgroup]]:
+def limited() -> Iterator[tuple[Serving, Cgroup]]:
     """A server that has what its container would have."""
-    with memory_cgroup(manifest_limit()) as cgroup, serving(within_cgroup=cgroup.command) as server:
-        yield server, cgroup
-        print(f"peak: {cgroup.peak() / bounds.MIB:.0f} MiB")  # noqa: T201 - shown where it fails
+    with cgroup(manifest_limit()) as room, serving(within_cgroup=room.command) as server:
+        yield server, room
+        print(f"peak: {(room.peak() or 0) / bounds.MIB:.0f} MiB")  # noqa: T201 - shown where it fails
         assert server.process.poll() is None
-        assert cgroup.oom_kills() == 0
+        assert room.kills() == 0
 
 
 @contextmanager
@@ -132,9 +132,9 @@ def test_the_sum_is_the_manifests() -> None:
 )
 def test_crowd(kind: str, count: int) -> None:
     """While more clients than there is room for hold the port, others are served, within the limit."""
-    with limited() as (server, cgroup), crowd(server, kind, count):
+    with limited() as (server, room), crowd(server, kind, count):
         assert_served(server)
-        peak = cgroup.peak()
+        peak = room.peak() or 0
 
     # Of which idle ones are no more than their part of the sum, and the reviewer at rest.
     parts = [value for name, value in bounds.MEMORY.items() if "connections" in name]

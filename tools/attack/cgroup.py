@@ -13,7 +13,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,11 @@ class Cgroup:
     def joins(self) -> list[Path]:
         """Files that a process writes its id to."""
         return [folder / "cgroup.procs" for folder in dict.fromkeys((self.memory, self.cpu))]
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """`command`, in it from its first byte on."""
+        join = "".join(f"echo $$ >{file} && " for file in self.joins)
+        return ["sh", "-c", f'{join}exec "$@"', "sh", *command]
 
     def processes(self) -> list[int]:
         """The ids of those that are in it."""
