@@ -63,7 +63,7 @@ async def run_shared(policy: DockerPolicy, options: Mapping[str, Any]) -> str | 
         loop = docker_rotation.loop(objects, policy, metrics.of("shared-daemons"))
         loops = {"certificates of shared daemons": loop}
         async with health.listening(loops, metrics, *_where(options)) as port:
-            log.info("looking whether the policies hold", health_port=port)
+            log.info("asking the API server whether policies are in force", health_port=port)
             with progress.told(loop.move):
                 problem = await check.until_they_hold(stop)
             if problem is not None or stop.is_set():

@@ -77,6 +77,7 @@ class Metrics:
         self._seconds.observe(seconds)
         self._bytes.labels("request").observe(received)
         self._bytes.labels("response").observe(len(outcome.body))
+        self._exposed_at = -_FRESH_SECONDS
 
     def bad_request(self, code: int) -> None:
         """Count one request that got an HTTP error."""
@@ -93,7 +94,7 @@ class Metrics:
     def exposition(self) -> bytes:
         """All of it in the text format 0.0.4, whose type is CONTENT_TYPE.
 
-        Up to a tenth of a second old: writing it takes as long as some reviews.
+        Up to a tenth of a second old, but for reviews: writing it takes as long as some of them.
         """
         now = time.monotonic()
         if now - self._exposed_at >= _FRESH_SECONDS:

@@ -15,6 +15,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -29,9 +30,9 @@ from certs.docker.rotation import Rotation
 from certs.docker.store import Store
 from tests.certs.docker import objects
 from tests.cluster.api import MERGE_PATCH, Api, Cluster, Object
-from tests.cluster.installation import BASE, apply_base
+from tests.cluster.installation import SHARED, apply_base, apply_shared, write_kubeconfig
 from tests.cluster.processes import running, wait_until
-from tests.cluster.test_certs import Site, Tell, installed_site
+from tests.cluster.test_certs import Tell
 from tests.terminal import teller
 from tools.attack.cgroup import Cgroup, cgroup
 
@@ -45,6 +46,14 @@ OURS: Final = {"app.kubernetes.io/managed-by": "dinp-certs"}
 _UNITS: Final = {"Mi": MEBIBYTE, "Gi": 1024 * MEBIBYTE}
 
 
+@dataclass(frozen=True)
+class Site:
+    """A cluster with the manifests, and how the process reaches it."""
+
+    api: Api
+    kubeconfig: Path
+
+
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Tell:
     """Print a measured figure."""
@@ -53,10 +62,12 @@ def tell(request: pytest.FixtureRequest) -> Tell:
 
 @pytest.fixture(scope="module")
 def site(own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """manifests/base, and a kubeconfig of dinp-certs'."""
+    """manifests/base and manifests/shared, and a kubeconfig of dinp-certs-docker's."""
     with closing(Api(own_cluster)) as admin:
         apply_base(own_cluster, admin)
-        yield installed_site(admin, tmp_path_factory.mktemp("bounds"))
+        apply_shared(own_cluster)
+        file = tmp_path_factory.mktemp("bounds") / "kubeconfig"
+        yield Site(admin, write_kubeconfig(admin, "dinp-certs-docker", file))
 
 
 def secret_path(namespace: str) -> str:
@@ -64,8 +75,8 @@ def secret_path(namespace: str) -> str:
 
 
 def manifest_limit() -> int:
-    """The bytes of memory that manifests/base gives the container."""
-    deployment = yaml.safe_load((BASE / "certs-deployment.yaml").read_text(encoding="utf-8"))
+    """The bytes of memory that manifests/shared gives the container."""
+    deployment = yaml.safe_load((SHARED / "certs-deployment.yaml").read_text(encoding="utf-8"))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     number, unit = re.fullmatch(r"(\d+)(\w+)", container["resources"]["limits"]["memory"]).groups()  # type: ignore[union-attr]  # it has a limit
     return int(number) * _UNITS[unit]
@@ -74,7 +85,7 @@ def manifest_limit() -> int:
 @contextmanager
 def certs(site: Site, room: Cgroup, log: Path) -> Iterator[str]:
     """Run it with the memory of its manifest; yield the address of its health port."""
-    program = [sys.executable, "-c", "from certs.cli import certs; certs()", "run"]
+    program = [sys.executable, "-c", "from certs.cli import certs; certs()", "run-shared"]
     program += [f"--kubeconfig={site.kubeconfig}", "--bind-address=127.0.0.1", "--health-port=0"]
     with running(room.command(program), log) as process:
 
