@@ -274,10 +274,14 @@ async def _respond(request: web.Request, handler: _Handler) -> web.StreamRespons
     try:
         return await handler(request)
     except web.HTTPException as error:
-        allow = {key: error.headers[key] for key in ("Allow",) if key in error.headers}
         return web.Response(
-            status=error.status, text=f"{error.text or error.reason}\n", headers=allow
+            status=error.status, text=f"{error.text or error.reason}\n", headers=allow(error)
         )
+
+
+def allow(error: web.HTTPException) -> dict[str, str]:
+    """Of a refusal's headers the one that its answer has: the methods that there are (RFC 9110)."""
+    return {key: error.headers[key] for key in ("Allow",) if key in error.headers}
 
 
 def _size(response: web.StreamResponse) -> int:

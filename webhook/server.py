@@ -75,8 +75,8 @@ class Reviews:
         try:
             return await handler(request)
         except web.HTTPException as error:
-            allow = {key: error.headers[key] for key in ("Allow",) if key in error.headers}
-            return self._refuse(request, error.status, error.text or error.reason, allow)
+            why = error.text or error.reason
+            return self._refuse(request, error.status, why, listening.allow(error))
         except (ReviewError, NotReviewedError, ConnectionError, *listening.MALFORMED) as error:
             return self._refuse(request, *_refusal(error))
         except Exception:  # noqa: BLE001 - whatever it is, the server goes on
