@@ -12,6 +12,7 @@ from webhook import (
     bind_mounts,
     docker_socket,
     endpoint,
+    image,
     names,
     obstacles,
     renewal,
@@ -146,8 +147,9 @@ def _told_of_renewal(
         yield Reason.IMAGE_IN_PLACE.say(container=dind["name"], there=there, asked=asked)
 
 
-def _name_and_tag(image: str) -> str:
-    return image.partition("@")[0].rpartition("/")[2]
+def _name_and_tag(text: str) -> tuple[str, str | None]:
+    found = image.split(text)
+    return found.path.rpartition("/")[2], found.tag
 
 
 def _renewed_dind(
@@ -159,10 +161,10 @@ def _renewed_dind(
     config: Config,
 ) -> Container | Finding:
     """The dinp-dind that is there as dinp makes it, or why its image denies the Pod."""
-    image = sidecar.image_in_place(existing, settings, config)
-    if isinstance(image, Finding):
-        return image
-    there = existing if image == existing.get("image") else {**existing, "image": image}
+    stays = sidecar.image_in_place(existing, settings, config)
+    if isinstance(stays, Finding):
+        return stays
+    there = existing if stays == existing.get("image") else {**existing, "image": stays}
     there = bind_mounts.without_forbidden(there, config)
     mounts = renewal.mounts(there, made, bind_mounts.credentials(pod))
     return _renewed(there, sidecar.with_links(made, _links(pod, clients, mounts)), pod)
