@@ -14,8 +14,7 @@ import urllib.request
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -29,14 +28,16 @@ from certs.docker.requests import SIGNER
 from certs.docker.rotation import Rotation
 from certs.docker.store import Store
 from tests.certs.docker import objects
-from tests.cluster.api import MERGE_PATCH, Api, Cluster, Object
-from tests.cluster.installation import SHARED, apply_base, apply_shared, write_kubeconfig
+from tests.cluster.api import MERGE_PATCH, Api, Object
+from tests.cluster.installation import SHARED
 from tests.cluster.processes import running, wait_until
 from tests.cluster.test_certs import Tell
+from tests.cluster.test_self_check import Site, bare
 from tests.terminal import teller
 from tools.attack.cgroup import Cgroup, cgroup
 
 pytestmark = pytest.mark.cluster
+__all__ = ["bare"]  # the manifests, and who run-shared is there
 
 MEBIBYTE: Final = 2**20
 LARGE: Final = 60
@@ -46,28 +47,10 @@ OURS: Final = {"app.kubernetes.io/managed-by": "dinp-certs"}
 _UNITS: Final = {"Mi": MEBIBYTE, "Gi": 1024 * MEBIBYTE}
 
 
-@dataclass(frozen=True)
-class Site:
-    """A cluster with the manifests, and how the process reaches it."""
-
-    api: Api
-    kubeconfig: Path
-
-
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Tell:
     """Print a measured figure."""
     return teller(request)
-
-
-@pytest.fixture(scope="module")
-def site(own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """manifests/base and manifests/shared, and a kubeconfig of dinp-certs-docker's."""
-    with closing(Api(own_cluster)) as admin:
-        apply_base(own_cluster, admin)
-        apply_shared(own_cluster)
-        file = tmp_path_factory.mktemp("bounds") / "kubeconfig"
-        yield Site(admin, write_kubeconfig(admin, "dinp-certs-docker", file))
 
 
 def secret_path(namespace: str) -> str:
@@ -83,10 +66,10 @@ def manifest_limit() -> int:
 
 
 @contextmanager
-def certs(site: Site, room: Cgroup, log: Path) -> Iterator[str]:
+def certs(bare: Site, room: Cgroup, log: Path) -> Iterator[str]:
     """Run it with the memory of its manifest; yield the address of its health port."""
     program = [sys.executable, "-c", "from certs.cli import certs; certs()", "run-shared"]
-    program += [f"--kubeconfig={site.kubeconfig}", "--bind-address=127.0.0.1", "--health-port=0"]
+    program += [f"--kubeconfig={bare.kubeconfig}", "--bind-address=127.0.0.1", "--health-port=0"]
     with running(room.command(program), log) as process:
 
         def port() -> str:
@@ -112,13 +95,13 @@ def metrics_of(address: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in found}
 
 
-async def test_requests_in_a_large_cluster(site: Site, tell: Tell) -> None:
+async def test_requests_in_a_large_cluster(bare: Site, tell: Tell) -> None:
     """Of 200 namespaces each is written once; a pass that finds all right sends a handful of requests."""
-    api = site.api
+    api = bare.admin
     for at in range(200):
         assert api.create_namespace(f"many-{at}", {"dinp.io/inject": "service"}).status == 201
     sent: list[int] = []
-    async with calls.connected(site.kubeconfig) as connection:
+    async with calls.connected(bare.kubeconfig) as connection:
         rotation = Rotation(Store(connection, Names()), Policy())
 
         async def count() -> int:
@@ -168,15 +151,15 @@ def send_large_request(api: Api) -> None:
     api.must("POST", REQUESTS, {"metadata": metadata, "spec": spec})
 
 
-def test_what_others_write_costs_no_memory(site: Site, tmp_path: Path, tell: Tell) -> None:
+def test_what_others_write_costs_no_memory(bare: Site, tmp_path: Path, tell: Tell) -> None:
     """60 Secrets and 20 requests of a megabyte: never killed, others get theirs, nobody's data is lost."""
-    api = site.api
+    api = bare.admin
     made = {f"large-{at}": make_large(api, at) for at in range(LARGE)}
     for _ in range(20):
         send_large_request(api)
     log, limit = tmp_path / "log", manifest_limit()
     with cgroup(limit) as room:
-        with certs(site, room, log) as address:
+        with certs(bare, room, log) as address:
             for number in range(3):
                 name = f"tenant-{number}"
                 assert api.create_namespace(name, ALLOWED).status == 201
