@@ -11,7 +11,7 @@ REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # Modules of webhook/ that are not pure rooms: those that touch the world, and the YAML of the
 # command line. All others must be covered in full.
-WORLD := $(subst $() ,$(comma),$(patsubst %,webhook/%.py,cli connections inject large_reviews listening logs manifests metrics pod_templates reviewer serve server tls yamledit/*))
+WORLD := $(subst $() ,$(comma),$(patsubst %,webhook/%.py,cli connections http_errors inject large_reviews listening logs manifests metrics pod_templates reviewer serve server tls yamledit/*))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run unit test e2e e2e-all apiserver cluster cluster-down soak attack attack-quick fuzz bench bench-start check corpus lock pin sbom audit image clean

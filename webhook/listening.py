@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 import ssl
 from asyncio import sslproto
@@ -13,9 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
-from webhook import bounds, logs
+from webhook import bounds, http_errors, logs
 from webhook.connections import Connection, Connections, Phase
 
 _BACKLOG: Final = 1024  # connections that wait in the kernel
@@ -32,8 +30,6 @@ _QUIET_TURNS: Final = 5
 _TURN_SECONDS: Final = 0.001  # of them, at least: some are waited for that take seconds
 _SWEEP_SECONDS: Final = 1.0
 _NO_ROOM_SECONDS: Final = 0.05  # until it is tried again to make room
-# What aiohttp raises for a client's malformed HTTP.
-MALFORMED: Final = (HttpProcessingError, web.RequestPayloadError)
 _EVERY_INTERFACE: Final = ("", "::", "0.0.0.0")  # noqa: S104 - compared with, not bound to
 # The process or the machine has no more of what a connection takes; accept(2).
 _SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -109,7 +105,7 @@ class Port:
             auto_decompress=False,  # a few KiB of gzip may be gigabytes
             keepalive_timeout=_KEEPALIVE_SECONDS,
             lingering_time=_LINGERING_SECONDS,
-            logger=_protocol_logger(),
+            logger=http_errors.logger(),
             max_headers=bounds.HEADERS,
             read_bufsize=bounds.SMALL_BODY,
             shutdown_timeout=1.0,
@@ -275,29 +271,12 @@ async def _respond(request: web.Request, handler: _Handler) -> web.StreamRespons
         return await handler(request)
     except web.HTTPException as error:
         return web.Response(
-            status=error.status, text=f"{error.text or error.reason}\n", headers=allow(error)
+            status=error.status,
+            text=f"{error.text or error.reason}\n",
+            headers=http_errors.allow(error),
         )
-
-
-def allow(error: web.HTTPException) -> dict[str, str]:
-    """Of a refusal's headers the one that its answer has: the methods that there are (RFC 9110)."""
-    return {key: error.headers[key] for key in ("Allow",) if key in error.headers}
 
 
 def _size(response: web.StreamResponse) -> int:
     body = response.body if isinstance(response, web.Response) else None
     return len(body) if isinstance(body, bytes) else (getattr(body, "size", None) or 0)
-
-
-def _protocol_logger() -> logging.Logger:
-    logger = logging.getLogger("webhook.http")
-    logger.addFilter(_without_traceback)
-    return logger
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """A client's malformed HTTP is not a fault of ours: aiohttp logs a traceback for it."""
-    if record.exc_info and isinstance(record.exc_info[1], MALFORMED):
-        record.exc_info = None
-        record.levelno, record.levelname = logging.WARNING, "WARNING"
-    return True

@@ -21,7 +21,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from webhook import bounds, listening, logs, memory, metrics
+from webhook import bounds, http_errors, listening, logs, memory, metrics
 from webhook.admission import ReviewError, review
 from webhook.config import Config
 from webhook.large_reviews import LargeReviews, NotReviewedError
@@ -76,8 +76,8 @@ class Reviews:
             return await handler(request)
         except web.HTTPException as error:
             why = error.text or error.reason
-            return self._refuse(request, error.status, why, listening.allow(error))
-        except (ReviewError, NotReviewedError, ConnectionError, *listening.MALFORMED) as error:
+            return self._refuse(request, error.status, why, http_errors.allow(error))
+        except (ReviewError, NotReviewedError, ConnectionError, *http_errors.MALFORMED) as error:
             return self._refuse(request, *_refusal(error))
         except Exception:  # noqa: BLE001 - whatever it is, the server goes on
             # Never a denial: failurePolicy decides what a bug of ours means for the Pod.
