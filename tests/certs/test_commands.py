@@ -172,7 +172,7 @@ def test_run_with_times_that_cannot_work_for_daemons(arguments: list[str], messa
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_run(tmp_path: Path, log_format: str) -> None:
-    """The process fills in caBundle, logs what it wrote, and ends with 0 by SIGTERM."""
+    """The process fills in caBundle, is watched on the port that it logs, and ends with 0 by SIGTERM."""
     async with fake_api() as api:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", "from certs.cli import certs; certs()", "run"),
@@ -181,42 +181,27 @@ async def test_run(tmp_path: Path, log_format: str) -> None:
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        async with asyncio.timeout(PATIENCE):
-            while len(api.writes) < 3:  # noqa: ASYNC110 - another process writes
-                await asyncio.sleep(0.05)
-            process.send_signal(signal.SIGTERM)
-            out, _ = await process.communicate()
-        assert 0 == process.returncode
-        webhooks = api.objects[CONFIGURATION]["webhooks"]
-    assert all(hook["clientConfig"]["caBundle"] for hook in webhooks)
-    assert b"PRIVATE" not in out
-    if log_format == "json":
-        said: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()]
-        expected = ["issued a CA", "published caBundle", "issued a serving certificate"]
-        assert expected == [line["event"] for line in said if "why" in line]
-
-
-async def test_run_is_watched(tmp_path: Path) -> None:
-    """The process answers the kubelet and Prometheus on the port that it logs."""
-    async with fake_api() as api:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from certs.cli import certs; certs()", "run"),
-            *("--kubeconfig", str(api.kubeconfig(tmp_path))),
-            *("--bind-address", "127.0.0.1", "--health-port", "0"),
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
         assert process.stdout is not None
         async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as session:
-            port = json.loads(await process.stdout.readline())["health_port"]
+            first = await process.stdout.readline()
+            found = re.search(rb'health_port"?[=:] *(\d+)', first)
+            assert found is not None, first
+            port = int(found[1])
             while await status(session, port, "/readyz") != 200:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
             assert 200 == await status(session, port, "/healthz")
             async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
                 text = await answer.text()
             process.send_signal(signal.SIGTERM)
-            await process.communicate()
-    assert 0 == process.returncode
+            out, _ = await process.communicate()
+        assert 0 == process.returncode
+        webhooks = api.objects[CONFIGURATION]["webhooks"]
+    assert all(hook["clientConfig"]["caBundle"] for hook in webhooks)
+    assert b"PRIVATE" not in first + out
+    if log_format == "json":
+        said: list[dict[str, Any]] = [json.loads(line) for line in (first + out).splitlines()]
+        expected = ["issued a CA", "published caBundle", "issued a serving certificate"]
+        assert expected == [line["event"] for line in said if "why" in line]
     kinds = set(re.findall(r'^dinp_certs_certificates\{kind="([^"]+)"\} 1\.0$', text, re.MULTILINE))
     assert {"webhook", "webhook-ca"} == kinds
     assert 'dinp_certs_passes_total{of="webhook",outcome="done"}' in text

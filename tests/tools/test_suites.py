@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -36,12 +37,18 @@ def test_each_test_is_in_one_suite(request: pytest.FixtureRequest) -> None:
 
 
 def _has(suite: Suite, item: pytest.Item) -> bool:
-    names = {mark.name for mark in item.iter_markers()}
+    names = frozenset(mark.name for mark in item.iter_markers())
+    return _wants(suite.marks, names) and _reads(suite, item.nodeid)
+
+
+@cache
+def _wants(marks: str, names: frozenset[str]) -> bool:
+    """Whether a suite of these marks takes a test that has those."""
 
     def has(name: str, /, **_: object) -> bool:
         return name in names
 
-    return Expression.compile(suite.marks).evaluate(has) and _reads(suite, item.nodeid)
+    return Expression.compile(marks).evaluate(has)
 
 
 def _reads(suite: Suite, path: str) -> bool:

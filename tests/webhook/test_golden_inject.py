@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from yaml import CSafeDumper, CSafeLoader
 
 from tests import golden_cases
 from tests.differences import assert_same
@@ -28,14 +29,14 @@ CASES = [
 def test_in_a_deployment_and_a_cron_job(case: Case, tmp_path: Path) -> None:
     """What stands in a template comes out as the Pod does at the webhook."""
     manifest, config = tmp_path / "in.yaml", tmp_path / "config.yaml"
-    manifest.write_text(yaml.safe_dump_all(wrapped(case.pod)), encoding="utf-8")
+    manifest.write_text(yaml.dump_all(wrapped(case.pod), Dumper=CSafeDumper), encoding="utf-8")
     about = yaml.safe_load((case.folder / "case.yaml").read_text(encoding="utf-8"))
     config.write_text(yaml.safe_dump(about.get("config", {})), encoding="utf-8")
     arguments = ["-f", str(manifest), "--config", str(config), "--namespace-labels"]
     result = CliRunner().invoke(inject, [*arguments, labels(case.rule)])
     at_the_webhook = admission.inject(case.pod, case.rule, case.config)
     assert result.exit_code == (1 if at_the_webhook.outcome == "denied" else 0)
-    deployment, cron_job = yaml.safe_load_all(result.stdout)
+    deployment, cron_job = yaml.load_all(result.stdout, CSafeLoader)
     expected = template(at_the_webhook.pod)
     assert_same(expected, deployment["spec"]["template"])
     assert_same(expected, cron_job["spec"]["jobTemplate"]["spec"]["template"])

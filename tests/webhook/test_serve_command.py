@@ -42,9 +42,7 @@ PATH = "/pods/annotated"
 JSON = {"Content-Type": "application/json"}
 
 
-def run(
-    *arguments: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `dinp` to its end."""
     return subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "webhook.cli", *arguments],
@@ -52,7 +50,6 @@ def run(
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, **(environment or {})},
     )
 
 
@@ -358,9 +355,9 @@ def test_bad_config(text: str | None, expected: str, files: Files, tmp_path: Pat
     config = tmp_path / "config.yaml"
     if text is not None:
         config.write_text(text)
-    ended = run(*serve_arguments(files, "--config", str(config)))
+    ended = CliRunner().invoke(main, serve_arguments(files, "--config", str(config)))
 
-    assert ended.returncode == 2
+    assert ended.exit_code == 2
     assert ended.stderr.startswith(f"dinp: {config}: ")
     assert expected in ended.stderr
     assert ended.stderr.count("\n") == 1
@@ -378,9 +375,9 @@ def test_bad_certificate(files: Files, ca: Authority, tmp_path: Path) -> None:
             files.certificate.unlink()
         else:
             write(tmp_path, pair)
-        ended = run(*serve_arguments(files))
+        ended = CliRunner().invoke(main, serve_arguments(files))
 
-        assert ended.returncode == 2
+        assert ended.exit_code == 2
         assert ended.stderr.startswith("dinp: /")
         assert expected in ended.stderr
         assert ended.stderr.count("\n") == 1
@@ -398,9 +395,11 @@ def test_port_in_use(files: Files) -> None:
 
 def test_bad_host_ip(files: Files) -> None:
     """A host IP that is none is one line, and exit code 2."""
-    ended = run(*serve_arguments(files), environment={"DINP_SERVE_HOST_IP": "node-1"})
+    ended = CliRunner(env={"DINP_SERVE_HOST_IP": "node-1"}).invoke(
+        main, serve_arguments(files), auto_envvar_prefix="DINP"
+    )
 
-    assert ended.returncode == 2
+    assert ended.exit_code == 2
     assert ended.stderr.startswith("dinp: --host-ip: 'node-1'")
 
 
