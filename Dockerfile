@@ -14,7 +14,7 @@ RUN python3 -m venv --without-pip /opt/dinp \
 COPY pyproject.toml README.md LICENSE ./
 COPY webhook webhook
 COPY certs certs
-COPY daemon daemon
+COPY keeper keeper
 # The root file system is read-only at run time, where Python could not keep what it compiles.
 # unchecked-hash: valid whatever time stamps the files get.
 RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \

@@ -13,9 +13,11 @@ import msgspec
 
 from bench import reviews
 from bench.report import Part
-from webhook import admission, mutation, patch, plan
-from webhook.config import Config
-from webhook.rules import RULES
+from webhook import admission, mutation
+from webhook.asking.config import Config
+from webhook.asking.rules import RULES
+from webhook.planning import plan
+from webhook.pods import patch
 
 _ROUNDS: Final = 25
 _ROUND_SECONDS: Final = 0.006  # for each stage in each round

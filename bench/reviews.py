@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from tools.serving import admission_review
-from webhook.rules import INJECT
+from webhook.asking.rules import INJECT
 
 CONTAINERS: Final = 4
 _ENV: Final = 21

@@ -20,9 +20,11 @@ import msgspec
 
 from tools import corpus
 from tools.serving import admission_review
-from webhook import admission, mutation, patch, plan
-from webhook.config import Config
-from webhook.rules import RULES
+from webhook import admission, mutation
+from webhook.asking.config import Config
+from webhook.asking.rules import RULES
+from webhook.planning import plan
+from webhook.pods import patch
 
 _ROUNDS, _CALLS = 5, 20
 _RULE = RULES["/pods/annotated"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import jsonpatch
 
-from webhook import patch
 from webhook.cli import main
+from webhook.pods import patch
 
 
 def _diff(old: Any, new: Any, path: str = "") -> list[patch.Operation]:

@@ -12,11 +12,11 @@ from typing import IO, Any, TypeVar, cast
 import click
 
 from certs import issuance, logs
-from certs.docker.policy import Policy as DockerPolicy
-from certs.docker.requests import Daemons
 from certs.durations import Duration
 from certs.errors import StoreError
 from certs.policy import Policy
+from certs.shared.policy import Policy as DockerPolicy
+from certs.shared.requests import Daemons
 
 _option = partial(click.option, show_envvar=True)
 _FILE = click.Path(path_type=Path)

@@ -10,14 +10,14 @@ from typing import Any
 import structlog
 
 from certs import calls, health, progress, rotation, store
-from certs.docker import rotation as docker_rotation
-from certs.docker import store as docker_store
-from certs.docker.dry_runs import DryRuns
-from certs.docker.names import Names
-from certs.docker.policy import Policy as DockerPolicy
-from certs.docker.self_check import SelfCheck
 from certs.metrics import Metrics
 from certs.policy import Policy
+from certs.shared import rotation as docker_rotation
+from certs.shared import store as docker_store
+from certs.shared.dry_runs import DryRuns
+from certs.shared.names import Names
+from certs.shared.policy import Policy as DockerPolicy
+from certs.shared.self_check import SelfCheck
 
 
 async def run(policy: Policy, options: Mapping[str, Any]) -> None:

@@ -16,10 +16,10 @@ import msgspec
 from fuzz.reviews import POD, Path, golden_reviews, node_at, texts, weighted_paths
 from fuzz.verdict import Case
 from tests import golden_cases
-from tests.webhook import pods as build
-from webhook import annotations as known
-from webhook import rules
-from webhook.config import Config
+from tests.webhook import small_pods as build
+from webhook.asking import annotations as known
+from webhook.asking import rules
+from webhook.asking.config import Config
 
 RULES = tuple(rules.RULES)
 # A literal that Python objects cannot hold, or that no encoder writes.

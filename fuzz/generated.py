@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fuzz.reviews import review_of
 from fuzz.verdict import Case
-from tests.webhook import pods as build
-from webhook import rules
+from tests.webhook import small_pods as build
+from webhook.asking import rules
 
 _PLACES = (
     *((), ("metadata",), ("metadata", "annotations"), ("metadata", "labels"), ("spec",)),

@@ -11,9 +11,9 @@ import msgspec
 from fuzz.reviews import review_of
 from fuzz.verdict import Case
 from tests.webhook import large_pods
-from tests.webhook import pods as build
+from tests.webhook import small_pods as build
 from tests.webhook.large_pods import Family
-from webhook import rules
+from webhook.asking import rules
 
 
 class LargeBodies:

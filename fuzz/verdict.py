@@ -27,9 +27,10 @@ import jsonpatch
 import msgspec
 
 from tools.serving import admission_review
-from webhook import admission, config, rules
+from webhook import admission
 from webhook.admission import AdmissionReview, Outcome, ReviewError
-from webhook.config import Config
+from webhook.asking import config, rules
+from webhook.asking.config import Config
 
 CPU_SECONDS = 2.0
 _MINIMISE_SECONDS = 20.0

@@ -25,9 +25,9 @@ from tests.two_nodes import (  # noqa: F401 - fixtures and hooks, for pytest to 
     pytest_collection_modifyitems,
     pytest_runtest_teardown,
 )
-from webhook.config import Config
-from webhook.server import Server, Settings
-from webhook.tls import Files, ServingCertificate
+from webhook.asking.config import Config
+from webhook.serving.server import Server, Settings
+from webhook.serving.tls import Files, ServingCertificate
 
 DAY = timedelta(days=1)
 

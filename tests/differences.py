@@ -10,7 +10,7 @@ from typing import Any, Final
 import jsonpatch
 from jsonpointer import resolve_pointer
 
-from webhook import patch
+from webhook.pods import patch
 
 _NOTHING: Final = "nothing"
 _SHOWN: Final = 60  # characters of a value

@@ -21,7 +21,7 @@ from collections import Counter
 from difflib import SequenceMatcher
 from typing import Any, Final
 
-from webhook import patch
+from webhook.pods import patch
 
 _END: Final = "at the end"
 _ABSENT: Final = object()

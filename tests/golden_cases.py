@@ -43,11 +43,12 @@ from typing import Any
 import yaml
 
 from tests import folding
-from webhook import __version__, admission, names, rules
-from webhook import config as configs
+from webhook import __version__, admission, names
 from webhook.admission import Injection
-from webhook.config import Config
-from webhook.sidecar import SCRIPT
+from webhook.asking import config as configs
+from webhook.asking import rules
+from webhook.asking.config import Config
+from webhook.planning.sidecar import SCRIPT
 
 ROOT = Path(__file__).parent / "golden"
 REFERENCE = "mode-sidecar-defaults"

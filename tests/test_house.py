@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from webhook import config
+from webhook.asking import config
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(

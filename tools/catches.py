@@ -32,9 +32,9 @@ TESTS: Final = {
     "869c352": (
         "tests/webhook/test_linear.py::test_work_grows_with_the_pod",
         "tests/webhook/test_linear.py::test_command_line_grows_with_the_file",
-        "tests/webhook/test_memory.py::test_large_reviews_leave_nothing",
-        "tests/webhook/test_memory_limit.py::test_crowd",
-        "tests/webhook/test_memory_limit.py::test_dense_body",
+        "tests/webhook/serving/test_memory.py::test_large_reviews_leave_nothing",
+        "tests/webhook/serving/test_memory_limit.py::test_crowd",
+        "tests/webhook/serving/test_memory_limit.py::test_dense_body",
     )
 }
 _SAID: Final = re.compile(r"^(?:E   |FAILED |ERROR ).*$", re.MULTILINE)

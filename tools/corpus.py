@@ -25,9 +25,11 @@ import jsonpatch
 
 from tools.pod_schema import is_valid
 from tools.serving import Serving, post_review, serving
-from webhook import admission, rules, triage
-from webhook.config import Config
-from webhook.rules import INJECT, MODES
+from webhook import admission
+from webhook.asking import rules
+from webhook.asking.config import Config
+from webhook.asking.rules import INJECT, MODES
+from webhook.finding import triage
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT.parent / "shared" / "corpus"

@@ -17,7 +17,8 @@ import jsonpatch
 import yaml
 
 from tools.serving import post_review, serving
-from webhook import names, rules
+from webhook import names
+from webhook.asking import rules
 
 EXAMPLES: Final = Path(__file__).parent.parent / "manifests" / "examples"
 # What each file is there to show: the mode that its Pod gets, or the refusal's reason.

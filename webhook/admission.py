@@ -15,15 +15,18 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, cast
 
 import msgspec
 
-from webhook import __version__, memory, names, patch, plan, rules
-from webhook import pod as pods
-from webhook.config import Config
+from webhook import __version__, names
+from webhook.asking import rules
+from webhook.asking.config import Config
+from webhook.asking.rules import Rule
 from webhook.mutation import mutate
-from webhook.patch import Operation
-from webhook.plan import Action, Plan
-from webhook.pod import Container, Pod
+from webhook.planning import plan
+from webhook.planning.plan import Action, Plan
+from webhook.pods import patch
+from webhook.pods import pod as pods
+from webhook.pods.patch import Operation
+from webhook.pods.pod import Container, Pod
 from webhook.reasons import Finding, Reason
-from webhook.rules import Rule
 
 OutcomeName = Literal["mutated", "unchanged", "denied"]
 
@@ -151,13 +154,6 @@ def review(body: bytes | bytearray, rule: Rule, config: Config) -> Outcome:
     Raises:
         ReviewError: `body` is no AdmissionReview v1 of a v1 Pod; the message names the place.
     """
-    try:
-        return _reviewed(body, rule, config)
-    finally:
-        memory.give_back(len(body))
-
-
-def _reviewed(body: bytes | bytearray, rule: Rule, config: Config) -> Outcome:
     request, pod, problem = _decode(body)
     if request.operation != "CREATE" or request.sub_resource:
         result = _unchanged(pod, Reason.OTHER_OPERATION.say())

@@ -12,9 +12,9 @@ from webhook import __version__
 # name -> where its click command is, what the help says of it
 _COMMANDS: Final = {
     "certs": ("certs.cli:certs", "Issue and rotate the certificates of the webhook."),
-    "daemon": ("daemon.cli:daemon", "Run beside dockerd in a shared daemon's Pod."),
-    "inject": ("webhook.inject:inject", "Do offline what the webhook would do."),
-    "serve": ("webhook.serve:serve", "Serve the admission webhook."),
+    "daemon": ("keeper.cli:daemon", "Run beside dockerd in a shared daemon's Pod."),
+    "inject": ("webhook.offline.command:inject", "Do offline what the webhook would do."),
+    "serve": ("webhook.serving.command:serve", "Serve the admission webhook."),
 }
 
 

@@ -7,14 +7,15 @@ from typing import Final
 
 import msgspec
 
-from webhook import __version__, bounds, names, pod_edits
-from webhook import pod as pods
-from webhook.clients import Client
-from webhook.config import Config
-from webhook.daemon import Daemon
-from webhook.plan import Action, Plan
-from webhook.pod import Container, Pod, PodSpec, VolumeMount
-from webhook.rules import Mode
+from webhook import __version__, names
+from webhook.asking.config import Config
+from webhook.asking.rules import Mode
+from webhook.planning.additions import Daemon
+from webhook.planning.clients import Client
+from webhook.planning.plan import Action, Plan
+from webhook.pods import bounds, edits
+from webhook.pods import pod as pods
+from webhook.pods.pod import Container, Pod, PodSpec, VolumeMount
 
 # Two lists of lines in JSON, where a control character takes six.
 _LONGEST_STATUS: Final = 12 * bounds.STATUS + 4096
@@ -33,7 +34,7 @@ def mutate(pod: Pod, plan: Plan, config: Config) -> Pod:
         return pod
     spec = _spec(pod["spec"], plan.clients, plan.daemon, config)
     changed: Pod = pod if spec is pod["spec"] else {**pod, "spec": spec}
-    changed = pod_edits.with_metadata(changed, "labels", names.MODE_LABEL, plan.mode.value)
+    changed = edits.with_metadata(changed, "labels", names.MODE_LABEL, plan.mode.value)
     changed = _with_evictable_volumes(changed, plan.daemon)
     return pod if changed is pod else _with_status(changed, plan, _done(pod, changed, plan))
 
@@ -48,17 +49,17 @@ def _spec(spec: PodSpec, clients: Iterable[Client], daemon: Daemon, config: Conf
         return container if client is None else _edited(container, client, becomes)
 
     replaced = {found.old["name"] for found in replacements}
-    new = pod_edits.map_containers(spec, edit)
-    new = pod_edits.without_unused_volumes(new, replaced)
-    new = pod_edits.with_volumes(new, daemon.volumes)
-    new = pod_edits.with_init_containers(new, daemon.init_containers, _left_over(spec, daemon))
+    new = edits.map_containers(spec, edit)
+    new = edits.without_unused_volumes(new, replaced)
+    new = edits.with_volumes(new, daemon.volumes)
+    new = edits.with_init_containers(new, daemon.init_containers, _left_over(spec, daemon))
     if daemon.renews:
         ours = {volume["name"] for volume in new.get("volumes") or ()}
-        new = pod_edits.without_unused_volumes(new, filter(names.is_own_volume, ours))
+        new = edits.without_unused_volumes(new, filter(names.is_own_volume, ours))
     if daemon.supplemental_group is not None:
-        new = pod_edits.with_supplemental_group(new, daemon.supplemental_group)
+        new = edits.with_supplemental_group(new, daemon.supplemental_group)
     if config.sidecar.image_pull_secret and daemon.init_containers:
-        new = pod_edits.with_image_pull_secret(new, config.sidecar.image_pull_secret)
+        new = edits.with_image_pull_secret(new, config.sidecar.image_pull_secret)
     return new
 
 
@@ -79,9 +80,9 @@ def _edited(
     if client.replacements:
         kept = [becomes.get(id(mount), mount) for mount in pods.mounts(container)]
         new = {**new, "volumeMounts": [mount for mount in kept if mount is not None]}
-    new = pod_edits.without_env(new, client.removed)
-    new = pod_edits.with_env(new, client.variables)
-    return pod_edits.with_mounts(new, client.mounts)
+    new = edits.without_env(new, client.removed)
+    new = edits.with_env(new, client.variables)
+    return edits.with_mounts(new, client.mounts)
 
 
 def _with_evictable_volumes(pod: Pod, daemon: Daemon) -> Pod:
@@ -92,7 +93,7 @@ def _with_evictable_volumes(pod: Pod, daemon: Daemon) -> Pod:
     known = [name.strip() for name in listed.split(",") if name.strip()]
     ours = [volume["name"] for volume in daemon.volumes if volume.get("emptyDir") is not None]
     merged = ",".join(dict.fromkeys([*known, *ours]))
-    return pod_edits.with_metadata(pod, "annotations", pods.SAFE_TO_EVICT, merged)
+    return edits.with_metadata(pod, "annotations", pods.SAFE_TO_EVICT, merged)
 
 
 def _done(old: Pod, new: Pod, plan: Plan) -> _Status:
@@ -136,7 +137,7 @@ def _with_status(pod: Pod, plan: Plan, status: _Status) -> Pod:
         status.changed = _told([*earlier.changed, *status.changed])
     status.warnings = _told([*earlier.warnings, *status.warnings])
     text = msgspec.json.encode(status).decode()
-    return pod_edits.with_metadata(pod, "annotations", names.STATUS, text)
+    return edits.with_metadata(pod, "annotations", names.STATUS, text)
 
 
 def _told(lines: Iterable[str]) -> list[str]:

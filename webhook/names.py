@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from webhook.pods.pod import Volume, VolumeMount
+
 STATUS: Final = "dinp.io/status"
 MODE_LABEL: Final = "dinp.io/mode"
 
@@ -21,7 +23,7 @@ STORAGE: Final = "dinp-storage"  # the daemon's data directory
 CERTS: Final = "dinp-certs"  # client certificates
 CLI: Final = "dinp-cli"  # shared modes: the docker CLI
 DAEMON_CONFIG: Final = "dinp-config"  # daemon.json and *.crt
-NO_TOKEN: Final = "dinp-no-token"  # noqa: S105 - a name: what is where a token would be
+NO_TOKEN: Final = "dinp-no-token"  # noqa: S105 - a name: see NO_TOKEN_VOLUME
 SHARE_PREFIX: Final = "dinp-share-"  # dinp.io/share
 VOLUMES: Final = frozenset({RUN, SOCKET, STORAGE, CERTS, CLI, DAEMON_CONFIG, NO_TOKEN})
 
@@ -32,6 +34,39 @@ SOCKET_PATH: Final = "/dinp/docker.sock"
 CERTS_PATH: Final = "/dinp/certs"
 SERVER_CERTS_PATH: Final = "/dinp/server"
 DAEMON_CONFIG_PATH: Final = "/dinp-config"
+
+# What the daemon's container needs as its image has it: a mount at, below or above these
+# would hide it. The image has its programs in /usr/local/bin.
+_SYSTEM_TREES: Final = (
+    *("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/proc", "/sys", "/dev", DIRECTORY),
+    *("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/libexec"),
+    *("/usr/local/bin", "/usr/local/sbin", "/usr/local/lib"),
+    *("/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"),
+    *("/etc/subuid", "/etc/subgid", "/var/lib/docker", "/var/lib/containerd", "/var/lib/dinp"),
+    *("/run/docker", "/var/run/docker", "/home/rootless", DAEMON_CONFIG_PATH),
+    *("/run/secrets", "/var/run/secrets"),
+)
+# Where dockerd looks for daemon.json and for what is set by registry (certs.d).
+DOCKERS_CONFIG: Final = "/etc/docker"
+_BELOW: Final = tuple(f"{tree}/" for tree in _SYSTEM_TREES)
+_AT_OR_ABOVE: Final = frozenset(
+    "/".join(parts[:length]) or "/"
+    for parts in (tree.split("/") for tree in _SYSTEM_TREES)
+    for length in range(1, len(parts) + 1)
+)
+
+# Keep the ServiceAccount's token out of the containers that dinp adds. The API server's
+# ServiceAccount plugin mounts a token into every container that has nothing at its path. Ours have
+# an empty volume there: a daemon that runs anybody's builds holds no credentials of the cluster.
+# And the plugin, which runs once more after the webhooks, finds nothing to change, so that the API
+# server has no reason to call every webhook a second time (reinvocation;
+# plugin/pkg/admission/serviceaccount, Kubernetes 1.34).
+NO_TOKEN_VOLUME: Final[Volume] = {"name": NO_TOKEN, "emptyDir": {}}
+NO_TOKEN_MOUNT: Final[VolumeMount] = {
+    "name": NO_TOKEN,
+    "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+    "readOnly": True,
+}
 
 
 def is_own_volume(name: str) -> bool:
@@ -45,3 +80,8 @@ def is_own_container(name: str) -> bool:
         return False
     number = name.removeprefix(SEED_PREFIX)
     return name in {DIND, CLI_CONTAINER} or (number != name and number.isdecimal())
+
+
+def is_system(path: str) -> bool:
+    """Whether the daemon's container needs this clean path as its image has it."""
+    return path in _AT_OR_ABOVE or path.startswith(_BELOW)

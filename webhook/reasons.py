@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from webhook import bounds
+from webhook.pods import bounds
 
 
 class Reason(Enum):

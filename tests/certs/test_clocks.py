@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 
 from certs import inspection
 from certs.authority import KeyPair
-from certs.docker.policy import Policy
-from certs.docker.rotation import Rotation as DockerRotation
 from certs.passes import Clock
 from certs.policy import Policy as WebhookPolicy
 from certs.records import Authorities, read_authorities
 from certs.rotation import Rotation
-from daemon import renewal
-from daemon.files import Files, Published
-from daemon.renewal import When
-from tests.certs.docker.model import ALLOWED, ModelStore
+from certs.shared.policy import Policy
+from certs.shared.rotation import Rotation as DockerRotation
+from keeper import renewal
+from keeper.files import Files, Published
+from keeper.renewal import When
 from tests.certs.model import NAME, Cluster, Turns, verifies
 from tests.certs.model import ModelStore as WebhookStore
 from tests.certs.openssl import complaint
+from tests.certs.shared.model import ALLOWED, ModelStore
 
 DAY: Final = timedelta(days=1)
 POLICY: Final = Policy()

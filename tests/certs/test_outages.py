@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from certs import inspection
 from certs.authority import Usage, issue_leaf
-from certs.docker.policy import Policy
-from daemon import renewal
-from daemon.files import Published
-from daemon.renewal import When
-from tests.certs.docker.model import EPOCH
+from certs.shared.policy import Policy
+from keeper import renewal
+from keeper.files import Published
+from keeper.renewal import When
+from tests.certs.shared.model import EPOCH
 from tests.certs.test_clocks import Site, WebhookSite
 
 HOUR: Final = timedelta(hours=1)

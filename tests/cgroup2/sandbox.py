@@ -10,9 +10,10 @@ from typing import Any, Final
 from tests.cgroup2.guest import Guest
 from tests.cluster.processes import wait_until
 from tests.node.images import PATH, Image
-from webhook import admission, names, rules
-from webhook.config import Config
-from webhook.pod import Container
+from webhook import admission, names
+from webhook.asking import rules
+from webhook.asking.config import Config
+from webhook.pods.pod import Container
 
 _KUBEPODS: Final = "/kubepods/burstable"
 _CAPABILITIES: Final = """

@@ -23,7 +23,7 @@ from tests.cluster.control_plane import USERS, user_token
 from tests.cluster.processes import StartError, wait_until
 from tools.certificates import DAY, write_server_pair
 from tools.serving import Serving, serving
-from webhook import rules
+from webhook.asking import rules
 
 MANIFESTS: Final = Path(__file__).parents[2] / "manifests"
 BASE: Final = MANIFESTS / "base"

@@ -10,7 +10,7 @@ from typing import Any, Final
 from tests.cluster.api import Answer, Api, Cluster, Object
 from tests.cluster.control_plane import user_token
 from tests.cluster.processes import wait_until
-from webhook import rules
+from webhook.asking import rules
 
 NAMESPACES: Final = "/api/v1/namespaces"
 RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"

@@ -22,12 +22,12 @@ import pytest
 import yaml
 
 from certs import calls, progress
-from certs.docker.names import Names
-from certs.docker.policy import Policy
-from certs.docker.requests import SIGNER
-from certs.docker.rotation import Rotation
-from certs.docker.store import Store
-from tests.certs.docker import objects
+from certs.shared.names import Names
+from certs.shared.policy import Policy
+from certs.shared.requests import SIGNER
+from certs.shared.rotation import Rotation
+from certs.shared.store import Store
+from tests.certs.shared import objects
 from tests.cluster.api import MERGE_PATCH, Api, Object
 from tests.cluster.installation import SHARED
 from tests.cluster.processes import running, wait_until

@@ -9,14 +9,9 @@ from typing import Final
 import pytest
 
 from tests.cluster.api import Api, Cluster, Object
-from tests.cluster.installation import (
-    OLDER_NAMESPACES,
-    RULE_NAMESPACES,
-    apply_base,
-    apply_shared,
-)
+from tests.cluster.installation import OLDER_NAMESPACES, RULE_NAMESPACES, apply_base, apply_shared
 from tests.cluster.processes import wait_until
-from webhook import rules
+from webhook.asking import rules
 
 pytestmark = pytest.mark.cluster
 

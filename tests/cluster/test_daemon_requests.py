@@ -34,13 +34,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certs import calls
 from certs.authority import KeyPair, Usage, issue_ca, issue_leaf
-from certs.docker import rotation
-from certs.docker.names import Names
-from certs.docker.policy import Policy
-from certs.docker.requests import SIGNER, Reason
-from certs.docker.store import Store
-from daemon import certificates, files
-from daemon.files import Files
+from certs.shared import rotation
+from certs.shared.names import Names
+from certs.shared.policy import Policy
+from certs.shared.requests import SIGNER, Reason
+from certs.shared.store import Store
+from keeper import certificates, files
+from keeper.files import Files
 from tests.cluster.api import MERGE_PATCH, Api, Cluster, Object
 from tests.cluster.installation import kustomization, write_kubeconfig
 from tests.cluster.processes import PATIENCE, wait_until

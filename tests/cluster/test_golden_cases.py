@@ -18,7 +18,8 @@ from tests.cluster.api import Answer, Api
 from tests.cluster.installation import Installation
 from tests.differences import assert_same
 from tests.golden_cases import Case
-from webhook import admission, rules
+from webhook import admission
+from webhook.asking import rules
 
 pytestmark = pytest.mark.cluster
 

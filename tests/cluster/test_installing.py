@@ -23,10 +23,10 @@ import pytest
 import yaml
 
 from certs import authority, calls
-from certs.docker.names import Names
-from certs.docker.policy import Policy
-from certs.docker.rotation import Rotation
-from certs.docker.store import Store
+from certs.shared.names import Names
+from certs.shared.policy import Policy
+from certs.shared.rotation import Rotation
+from certs.shared.store import Store
 from tests.cluster.api import MERGE_PATCH, Api, Cluster, Object
 from tests.cluster.installation import (
     BASE,
@@ -44,7 +44,7 @@ from tests.cluster.test_certs import Site, installed_site, writes
 from tests.terminal import teller
 from tools.certificates import DAY
 from tools.serving import post_review, serving
-from webhook import rules
+from webhook.asking import rules
 
 pytestmark = pytest.mark.cluster
 

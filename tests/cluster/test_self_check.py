@@ -22,13 +22,13 @@ import pytest
 import structlog
 
 from certs import calls
-from certs.docker import forbidden, self_check
-from certs.docker.dry_runs import DryRuns
-from certs.docker.names import Names
-from certs.docker.requests import SIGNER
-from certs.docker.self_check import SelfCheck
-from certs.docker.store import Store
 from certs.errors import RefusedError
+from certs.shared import forbidden, self_check
+from certs.shared.dry_runs import DryRuns
+from certs.shared.names import Names
+from certs.shared.requests import SIGNER
+from certs.shared.self_check import SelfCheck
+from certs.shared.store import Store
 from tests.cluster.api import Api, Cluster, Object
 from tests.cluster.installation import apply_base, apply_shared, write_kubeconfig
 from tests.cluster.processes import PATIENCE, running, wait_until

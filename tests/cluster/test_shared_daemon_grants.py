@@ -28,7 +28,7 @@ from tests.cluster.api import (
 from tests.cluster.installation import BASE
 from tests.cluster.labellers import NAMESPACES, People, create, named
 from tests.cluster.processes import output
-from webhook import rules
+from webhook.asking import rules
 
 pytestmark = pytest.mark.cluster
 

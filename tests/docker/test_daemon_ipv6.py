@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certs.authority import KeyPair
-from certs.docker import policy as policies
-from certs.docker.policy import Policy
-from certs.docker.requests import Approval
+from certs.shared import policy as policies
+from certs.shared.policy import Policy
+from certs.shared.requests import Approval
 from tests.cluster.processes import StartError, wait_until
 from tests.docker import clients
 from tests.docker.clients import write_files

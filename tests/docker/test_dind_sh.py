@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webhook import sidecar
+import webhook
 
-DIND_SH = Path(sidecar.__file__).with_name("dind.sh")
+DIND_SH = Path(webhook.__file__).with_name("dind.sh")
 TEXT = DIND_SH.read_text(encoding="utf-8")
 
 _JSON_TEXT = st.text('ab-"\\{}[]:, \n\tAé', max_size=5)

@@ -24,8 +24,8 @@ from cryptography import x509
 
 from certs import authority
 from certs.authority import KeyPair, Usage
-from daemon import files
-from daemon.files import Files
+from keeper import files
+from keeper.files import Files
 from tests.cluster.processes import StartError, wait_until
 from tests.docker import clients
 from tests.docker.clients import write_files

@@ -12,17 +12,11 @@ import yaml
 
 from certs.policy import Policy
 from tests.cluster.api import Kubectl, Object
-from tests.cluster.installation import (
-    BASE,
-    CONFIGURATION,
-    RULE_NAMESPACES,
-    is_injected,
-    small_pod,
-)
+from tests.cluster.installation import BASE, CONFIGURATION, RULE_NAMESPACES, is_injected, small_pod
 from tests.cluster.processes import wait_until
 from tests.cluster.test_certs import Site
 from tests.node.cluster import BareCluster
-from webhook import rules
+from webhook.asking import rules
 
 SYSTEM: Final = "dinp-system"
 WEBHOOK: Final = "dinp"

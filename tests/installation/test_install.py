@@ -11,7 +11,7 @@ from tests.cluster.processes import wait_until
 from tests.installation.deployed import CERTS, SYSTEM, WEBHOOK, Deployed, is_ready
 from tests.node import pods
 from tests.terminal import teller
-from webhook import rules
+from webhook.asking import rules
 
 pytestmark = pytest.mark.node
 

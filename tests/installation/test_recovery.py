@@ -21,7 +21,7 @@ from tests.installation.deployed import CERTS, SYSTEM, WEBHOOK, Deployed, is_rea
 from tests.node import pods
 from tests.node.containerd import PAUSE
 from tests.terminal import teller
-from webhook import rules
+from webhook.asking import rules
 
 pytestmark = pytest.mark.node
 

@@ -13,7 +13,8 @@ import yaml
 
 from certs.cli import certs
 from certs.store import Names
-from webhook import cli, config, rules
+from webhook import cli
+from webhook.asking import config, rules
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 SHARED = "../shared"

@@ -10,7 +10,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from webhook import config, names
+from webhook import names
+from webhook.asking import config
 
 MANIFESTS: Final = Path(__file__).parents[2] / "manifests"
 MODES: Final = ("daemonset", "service")

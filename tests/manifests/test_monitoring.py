@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from certs.errors import Reason
 from certs.metrics import Metrics as CertsMetrics
 from certs.passes import Kind, Passed
-from tests.webhook.test_metrics import OUTCOME
+from tests.webhook.serving.test_metrics import OUTCOME
 from webhook.admission import OutcomeName
-from webhook.metrics import Metrics
+from webhook.serving.metrics import Metrics
 
 _FOLDER: Final = Path(__file__).parents[2] / "manifests" / "components" / "monitoring"
 _NAME: Final = re.compile(r"\b((?:dinp|process)_[a-z_]+)\b")

@@ -10,10 +10,10 @@ from typing import Any, Final
 import yaml
 
 from certs.cli import certs
-from certs.docker.names import Names
-from certs.docker.requests import SIGNER
+from certs.shared.names import Names
+from certs.shared.requests import SIGNER
 from tests.manifests.test_base import SHARED_VALUES, VALUES, command_of, matches
-from webhook import config, rules
+from webhook.asking import config, rules
 
 SHARED: Final = Path(__file__).parents[2] / "manifests" / "shared"
 

@@ -9,7 +9,7 @@ from tests.node.containerd import PAUSE
 from tests.node.images import Image
 from tests.node.programs import Programs
 from tests.node.python_client import PYTHON_CLIENT, add_python
-from webhook.config import Config
+from webhook.asking.config import Config
 
 CLIENT: Final = "localhost/client:1"
 DIND_20_10: Final = "docker:20.10-dind"

@@ -15,7 +15,7 @@ from tests.node.clients import CLIENTS, WEB_CONTAINER, clients
 from tests.node.cluster import NodeCluster
 from tests.node.python_client import PYTHON_CLIENT
 from tests.terminal import teller
-from webhook import rules
+from webhook.asking import rules
 
 pytestmark = pytest.mark.node
 

@@ -20,7 +20,7 @@ from tests.node.cluster import NodeCluster
 from tests.node.contents import CLIENT
 from tools import corpus
 from tools.corpus import CORPUS, Row
-from webhook import rules
+from webhook.asking import rules
 
 pytestmark = pytest.mark.node
 

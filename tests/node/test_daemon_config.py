@@ -12,8 +12,9 @@ from tests.cluster.installation import yaml_of
 from tests.cluster.processes import wait_until
 from tests.node import contents, pods, registry, rootless
 from tests.node.cluster import NodeCluster
-from webhook import names, rules
-from webhook.config import Config
+from webhook import names
+from webhook.asking import rules
+from webhook.asking.config import Config
 
 pytestmark = pytest.mark.node
 

@@ -12,8 +12,9 @@ from tests.cluster.processes import wait_until
 from tests.node import pods
 from tests.node.cluster import NodeCluster
 from tests.node.contents import DIND_20_10, DIND_29
-from webhook import names, rules
-from webhook.config import Config
+from webhook import names
+from webhook.asking import rules
+from webhook.asking.config import Config
 
 pytestmark = pytest.mark.node
 

@@ -11,7 +11,7 @@ from tests.node.cluster import NodeCluster
 from tests.node.containerd import MTU
 from tests.node.contents import DIND_20_10, DIND_29
 from tests.node.kubelet import API_SERVICE, CLUSTER_DOMAIN
-from webhook import rules
+from webhook.asking import rules
 
 pytestmark = pytest.mark.node
 

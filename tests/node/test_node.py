@@ -9,7 +9,7 @@ from tests.node import pods
 from tests.node.cluster import NodeCluster
 from tests.node.contents import DIND_20_10, DIND_29
 from tests.node.python_client import PYTHON_CLIENT
-from webhook import rules
+from webhook.asking import rules
 
 pytestmark = pytest.mark.node
 

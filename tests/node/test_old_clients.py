@@ -11,7 +11,7 @@ import pytest
 from tests.node import pods
 from tests.node.cluster import NodeCluster
 from tests.node.python_client import PYTHON_CLIENT
-from webhook import rules
+from webhook.asking import rules
 
 pytestmark = pytest.mark.node
 

@@ -16,7 +16,8 @@ from tests.node import pods, registry
 from tests.node.cluster import NodeCluster
 from tests.node.contents import DIND_20_10, DIND_29
 from tests.node.registry import Server
-from webhook import names, rules
+from webhook import names
+from webhook.asking import rules
 
 pytestmark = pytest.mark.node
 

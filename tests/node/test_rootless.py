@@ -9,8 +9,8 @@ import pytest
 
 from tests.node import contents, pods, rootless
 from tests.node.cluster import NodeCluster
-from webhook import rules
-from webhook.config import Config
+from webhook.asking import rules
+from webhook.asking.config import Config
 
 pytestmark = pytest.mark.node
 

@@ -11,7 +11,8 @@ from tests.cluster.processes import wait_until
 from tests.node import contents, pods
 from tests.node.cluster import NodeCluster
 from tests.node.contents import CLIENT
-from webhook import names, rules
+from webhook import names
+from webhook.asking import rules
 
 pytestmark = pytest.mark.node
 

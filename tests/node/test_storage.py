@@ -11,7 +11,8 @@ import pytest
 from tests.cluster.processes import wait_until
 from tests.node import pods
 from tests.node.cluster import NodeCluster
-from webhook import names, rules
+from webhook import names
+from webhook.asking import rules
 
 pytestmark = pytest.mark.node
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.cluster.processes import free_ports, output, running, wait_until
 from tests.release.programs import ROOT, Programs
-from webhook import config
+from webhook.asking import config
 
 pytestmark = pytest.mark.node
 

@@ -20,7 +20,7 @@ from tests.node import pods
 from tests.node.cluster import BareCluster
 from tests.node.kubelet import CLUSTER_DOMAIN
 from tests.node.namespace import Namespace
-from webhook import rules
+from webhook.asking import rules
 
 NAMESPACE: Final = "dinp-daemons"
 NAME: Final = "dinp-docker"  # of DaemonSet, StatefulSet and Service

@@ -15,7 +15,7 @@ from tests.node.clients import CLIENTS, WEB_CONTAINER, clients
 from tests.node.python_client import PYTHON_CLIENT
 from tests.shared_daemons.daemons import DAEMONSET, Daemons, client, mount_socket
 from tests.terminal import teller
-from webhook import rules
+from webhook.asking import rules
 from webhook.reasons import Reason
 
 pytestmark = pytest.mark.node

@@ -15,7 +15,7 @@ from tests.cluster.api import Object
 from tests.node.contents import CLIENT
 from tests.node.python_client import PYTHON_CLIENT
 from tests.shared_daemons.daemons import DAEMONSET, SERVICE, SOCKET, Daemons, client, mount_socket
-from webhook import rules
+from webhook.asking import rules
 
 pytestmark = pytest.mark.node
 

@@ -28,7 +28,7 @@ from tests.cluster.processes import wait_until
 from tests.installation.deployed import is_ready
 from tests.node import pods
 from tests.shared_daemons.daemons import CLIENT_SECRET, DAEMONSET, SERVICE, Daemons, client
-from webhook import rules
+from webhook.asking import rules
 
 pytestmark = pytest.mark.node
 

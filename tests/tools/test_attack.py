@@ -30,9 +30,9 @@ from tools.attack.target import Answer
 from tools.attack.too_long import Case
 from tools.serving import write_certificate
 from webhook import admission
-from webhook.annotations import TABLE
-from webhook.config import Config
-from webhook.rules import RULES
+from webhook.asking.annotations import TABLE
+from webhook.asking.config import Config
+from webhook.asking.rules import RULES
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20
@@ -157,7 +157,7 @@ def test_too_long_knows_every_annotation() -> None:
     "case", list(too_long.cases()), ids=lambda case: f"{case.key} {case.bound}"
 )
 def test_too_long_is_refused(case: Case) -> None:
-    """What is sent is refused in words that name key, length and bound, as webhook/bounds.py has them."""
+    """What is sent is refused in words that name key, length and bound, as webhook/pods/bounds.py has them."""
     pod = admission.inject(case.pod(1), RULES["/pods/inject/sidecar"], Config())
     warned = {"allowed": True, "warnings": list(pod.warnings)}
     denied = {"allowed": False, "status": {"message": pod.finding.text}}

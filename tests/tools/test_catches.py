@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from tools import catches
 
-TEST = "tests/webhook/test_quantity.py::test_no_quantities"
+TEST = "tests/webhook/pods/test_quantity.py::test_no_quantities"
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_laid_out(scratch: Path) -> None:
     """webhook/ of the commit, and beside it all that is here."""
-    assert (scratch / "webhook" / "quantity.py").is_file()
+    assert (scratch / "webhook" / "pods" / "quantity.py").is_file()
     assert (scratch / "tests" / "tools" / "test_catches.py").read_text() == Path(
         __file__
     ).read_text()
@@ -34,7 +34,7 @@ def test_one_that_passes(scratch: Path) -> None:
 
 def test_one_that_fails(scratch: Path) -> None:
     """It runs against the webhook/ that is there, and what it says first is told."""
-    file = scratch / "webhook" / "quantity.py"
+    file = scratch / "webhook" / "pods" / "quantity.py"
     text = file.read_text()
     file.write_text(text.replace("if match is None:", "if False:"))
     try:
@@ -54,7 +54,7 @@ def test_one_that_does_not_end(scratch: Path) -> None:
 
 def test_one_that_is_none(scratch: Path) -> None:
     """What cannot be run shows nothing, and so is no failure."""
-    verdict = catches.run("tests/webhook/test_quantity.py::test_nothing", scratch, 120)
+    verdict = catches.run("tests/webhook/pods/test_quantity.py::test_nothing", scratch, 120)
     assert not verdict.failed
     assert "could not be run" in verdict.said
 

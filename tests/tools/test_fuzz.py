@@ -13,13 +13,13 @@ import pytest
 from fuzz import verdict
 from fuzz.bodies import Bodies
 from fuzz.verdict import Case, judge
-from tests.webhook import pods as build
+from tests.webhook import small_pods as build
 from tools import fuzz
 from tools.serving import admission_review
 from webhook import admission
 from webhook.admission import Outcome
-from webhook.config import Config
-from webhook.rules import Rule
+from webhook.asking.config import Config
+from webhook.asking.rules import Rule
 
 N = 100  # of each kind of body some; what takes the time is to start eight processes
 

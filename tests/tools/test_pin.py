@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools import pin
-from webhook import config
+from webhook.asking import config
 
 ROOT = Path(__file__).parents[2]
 TAGS = {

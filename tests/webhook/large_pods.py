@@ -1,6 +1,6 @@
 """Families of large Pods: in each, one list, mapping or text of what dinp reads has n items or characters.
 
-They are made of the TypedDicts of webhook/pod.py and the table of annotations, so that a new
+They are made of the TypedDicts of webhook/pods/pod.py and the table of annotations, so that a new
 field has its families by itself. What a field's text must be to matter stands in `_TEXTS`; a
 place that is not in it gets numbered text, which is enough to find a search in a list.
 """
@@ -19,10 +19,10 @@ import msgspec
 
 from tools.serving import admission_review
 from webhook import admission
-from webhook import annotations as known
-from webhook.config import Config
-from webhook.pod import Pod
-from webhook.rules import RULES, Rule
+from webhook.asking import annotations as known
+from webhook.asking.config import Config
+from webhook.asking.rules import RULES, Rule
+from webhook.pods.pod import Pod
 
 Make = Callable[[int], Any]  # the value with this number
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.webhook import pods as build
+from tests.webhook import small_pods as build
 from webhook import __version__, admission
 from webhook.admission import Outcome, ReviewError
+from webhook.asking.rules import RULES
 from webhook.reasons import Reason
-from webhook.rules import RULES
 
 KIND = {"group": "", "version": "v1", "kind": "Pod"}
 UID = '705ab4f5-6393-11e8-b7cc-42010a800002 "☃'

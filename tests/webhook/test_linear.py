@@ -15,9 +15,9 @@ from hypothesis import settings
 from tests.webhook import large_pods
 from tests.webhook.large_pods import SERVED, STEEPEST, Family, body
 from webhook import admission
-from webhook.config import Config
-from webhook.rules import Rule
-from webhook.yamledit import nodes, parse, text
+from webhook.asking.config import Config
+from webhook.asking.rules import Rule
+from webhook.offline.yamledit import nodes, parse, text
 
 ATTEMPTS = 20  # of what seems steep; a busy machine takes away the worst of some
 

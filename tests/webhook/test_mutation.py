@@ -7,14 +7,15 @@ from typing import Any, cast
 
 import pytest
 
-from tests.webhook import pods as build
-from webhook import __version__, bounds
-from webhook import config as configs
-from webhook.config import Config
+from tests.webhook import small_pods as build
+from webhook import __version__
+from webhook.asking import config as configs
+from webhook.asking.config import Config
+from webhook.asking.rules import RULES
 from webhook.mutation import mutate
-from webhook.plan import decide
-from webhook.pod import Pod
-from webhook.rules import RULES
+from webhook.planning.plan import decide
+from webhook.pods import bounds
+from webhook.pods.pod import Pod
 
 EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 

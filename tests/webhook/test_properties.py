@@ -15,16 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.webhook import pods as build
-from tests.webhook.pods import Case
-from webhook import admission, bind_mounts, names, patch, plan
-from webhook import pod as pods
+from tests.webhook import small_pods as build
+from tests.webhook.small_pods import Case
+from webhook import admission, names
 from webhook.admission import Injection, ReviewError
-from webhook.config import Config
-from webhook.plan import Action
-from webhook.pod import Container, Pod
-from webhook.rules import RULES, Rule
-from webhook.sidecar import SCRIPT
+from webhook.asking.config import Config
+from webhook.asking.rules import RULES, Rule
+from webhook.planning import plan
+from webhook.planning.plan import Action
+from webhook.planning.sidecar import SCRIPT
+from webhook.pods import patch
+from webhook.pods import pod as pods
+from webhook.pods.pod import Container, Pod
 
 every_pod = given(case=build.cases() | build.exported())
 every_new_pod = given(case=build.cases())
@@ -248,7 +250,7 @@ def test_a_dind_that_is_there_is_dinps(case: Case) -> None:
         theirs = {mount["mountPath"]: mount["name"] for mount in pods.mounts(found)}
         system = {path: name for path, name in ours.items() if names.is_own_volume(name)}
         assert system.items() <= theirs.items()
-        assert not any(bind_mounts.is_system(path) for path in theirs.keys() - ours.keys())
+        assert not any(names.is_system(path) for path in theirs.keys() - ours.keys())
     reserved = {var["name"] for var in pods.env(found)} & {"LD_PRELOAD", "PATH", "DOCKER_HOST"}
     assert not reserved
 

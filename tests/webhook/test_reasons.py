@@ -7,7 +7,7 @@ import string
 
 import pytest
 
-from webhook import bounds
+from webhook.pods import bounds
 from webhook.reasons import Finding, Reason
 
 

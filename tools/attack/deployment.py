@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import yaml
 
-from webhook import quantity
+from webhook.pods import quantity
 
 BASE: Final = Path(__file__).parents[2] / "manifests" / "base"
 _HOST_IP: Final = "127.0.0.1"

@@ -29,7 +29,7 @@ from tests.webhook.large_pods import SERVED, STEEPEST, Family, Served, body
 from tools.attack import target as targets
 from tools.attack.table import Figure, Row, Run, at_most, none_of
 from tools.attack.target import Answer, Target, ask, attacked
-from webhook import rules
+from webhook.asking import rules
 
 _CPU_SECONDS: Final = 1.0
 _GROWTH: Final = 20.0  # MiB

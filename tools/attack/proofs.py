@@ -18,8 +18,8 @@ _SAID: Final = re.compile(r"^(?:E   |ERROR |FAILED ).*$", re.MULTILINE)
 
 # By node id, as pytest has them. A row without one is a miss: nothing shows it.
 FUTURE: Final = (
-    "tests/certs/docker/test_authorities.py::test_signing_from_the_future",
-    "tests/certs/docker/test_clients.py::test_from_the_future",
+    "tests/certs/shared/test_authorities.py::test_signing_from_the_future",
+    "tests/certs/shared/test_clients.py::test_from_the_future",
     "tests/certs/test_clocks.py::test_clients_and_daemons",
 )
 POLICIES: Final = (

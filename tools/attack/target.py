@@ -25,7 +25,7 @@ from tools.attack.deployment import Deployment
 from tools.attack.exchange import exchange, request
 from tools.attack.table import Figure, Look, Run, to_its_end
 from tools.serving import Serving, started, write_certificate
-from webhook.rules import INJECT
+from webhook.asking.rules import INJECT
 
 MIB: Final = 2**20
 # Of any answer: what takes longer is no answer. A busy machine is no reason to say so.

@@ -20,9 +20,10 @@ from tools.attack import target as targets
 from tools.attack.table import Figure, Row, Run, at_most, none_of
 from tools.attack.target import Target, ask, attacked
 from tools.serving import admission_review
-from webhook import bounds, names
-from webhook.annotations import TABLE
-from webhook.rules import INJECT
+from webhook import names
+from webhook.asking.annotations import TABLE
+from webhook.asking.rules import INJECT
+from webhook.pods import bounds
 
 _AT_ONCE: Final = 0.1  # seconds of processor
 _MORE: Final = (1, 1_000_000)  # characters than the bound

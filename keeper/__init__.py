@@ -1,0 +1,1 @@
+"""What runs beside dockerd in each Pod of the shared daemons: `dinp daemon`. See keeper/cli.py."""

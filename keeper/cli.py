@@ -1,0 +1,174 @@
+"""`dinp daemon prepare` and `dinp daemon keep`: beside dockerd in a shared daemon's Pod."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import click
+import structlog
+
+from certs import logs
+from certs.durations import Duration
+from keeper.errors import SigningError
+
+if TYPE_CHECKING:
+    from keeper import certificates
+
+_option = partial(click.option, show_envvar=True)
+_FILE = click.Path(path_type=Path)
+_F = TypeVar("_F", bound=Callable[..., Any])
+# By package: dind.sh is the webhook's, whose code is not imported.
+_SCRIPTS: Final = {"start.sh": "keeper", "dind.sh": "webhook"}
+_LEAST_LIFETIME: Final = timedelta(seconds=600)
+_TERMINATED: Final = 128 + signal.SIGTERM
+
+
+class DaemonError(click.ClickException):
+    """What a command cannot go on with: one line, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line."""
+        click.echo(f"dinp: {self.format_message()}", file=file, err=file is None)
+
+
+def _common(command: _F) -> _F:
+    """Options of both commands."""
+    for option in (
+        _option("--log-format", type=click.Choice(["json", "console"]), default="json"),
+        _option(
+            "--kubeconfig", type=_FILE, help="Kubeconfig file; default: the Pod's ServiceAccount."
+        ),
+        _option("--pod", help="Part of the request's name.  [default: the host name]"),
+        _option(
+            "--lifetime",
+            type=Duration(),
+            help="Of the certificate, 10m or more; default: as long as the signer gives.",
+        ),
+        _option("--ca-directory", type=_FILE, default="/ca", help="Of ConfigMap dinp-docker-ca."),
+        _option(
+            "--directory", type=_FILE, default="/daemon", help="Shared with the daemon's container."
+        ),
+        _option("--tls/--no-tls", default=True, help="Whether the daemon has a certificate."),
+        _option("--names", default="", help="DNS names and addresses of the daemon: a,b,c."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(short_help="Run beside dockerd in a shared daemon's Pod.")
+def daemon() -> None:
+    """Run beside dockerd in the Pod of a shared daemon."""
+
+
+@daemon.command(short_help="Write what the daemon's container starts with.")
+@_common
+@_option("--timeout", type=Duration(), default="5m", help="Give up when there is no certificate.")
+def prepare(**options: Any) -> None:
+    """Write the start scripts, and with TLS a key and its certificate, then end."""
+    logs.configure(cast("logs.Format", options["log_format"]))
+    settings = _settings(options) if options["tls"] else None
+    try:
+        _write_scripts(options["directory"])
+        if settings is not None:
+            from keeper import certificates  # noqa: PLC0415 - aiohttp, which --no-tls does without
+
+            _run(certificates.prepare(settings, options["timeout"]), terminated=_TERMINATED)
+    except (OSError, SigningError) as error:
+        raise DaemonError(str(error)) from error
+
+
+@daemon.command(short_help="Renew its certificate, and remove what is left behind.")
+@_common
+@_option("--socket", default="/dinp/docker.sock", help="Of the daemon.")
+@_option(
+    "--restart-within",
+    type=Duration(),
+    default="30d",
+    help="Restart a daemon that is never idle this long after a CA of clients was added.",
+)
+@_option("--check-interval", type=Duration(), default="10s", help="Between looks at certificates.")
+@_option("--prune/--no-prune", default=True, help="Whether to remove what is left behind.")
+@_option("--prune-interval", type=Duration(), default="10m", help="Between looks at that.")
+@_option(
+    "--container-age",
+    type=Duration(),
+    default="1h",
+    help="Remove containers, anonymous volumes and networks unused for so long.",
+)
+@_option("--image-age", type=Duration(), default="7d", help="Remove images unused for so long.")
+def keep(**options: Any) -> None:
+    """Look after a running daemon until SIGTERM: its certificate, and what finished Pods leave.
+
+    dockerd reads its certificate only when it starts. It is restarted for a new one when nobody
+    uses it, and otherwise only when the old one is about to end or a CA is revoked. Running
+    containers survive that. Named volumes and the build cache are never removed.
+    """
+    from keeper.certificates import Renewal  # noqa: PLC0415 - aiohttp, which --help does without
+    from keeper.keeper import Keeper  # noqa: PLC0415
+    from keeper.leftovers import Ages  # noqa: PLC0415
+    from keeper.prune import Prune  # noqa: PLC0415
+
+    logs.configure(cast("logs.Format", options["log_format"]))
+    renewal = (
+        Renewal(_settings(options), options["socket"], options["restart_within"])
+        if options["tls"]
+        else None
+    )
+    ages = Ages(options["container_age"], options["image_age"])
+    prune = Prune(ages) if options["prune"] else None
+    structlog.get_logger().info("keeping the daemon", tls=options["tls"], prune=options["prune"])
+    keeper = Keeper(options["socket"], renewal, prune)
+    _run(keeper.run(options["check_interval"], options["prune_interval"]), terminated=0)
+
+
+def _settings(options: dict[str, Any]) -> certificates.Settings:
+    from keeper.certificates import Settings  # noqa: PLC0415
+
+    names = tuple(name.strip() for name in options["names"].split(",") if name.strip())
+    if not names:
+        raise click.UsageError("--names: a certificate needs a DNS name or an address")
+    lifetime: timedelta | None = options["lifetime"]
+    if lifetime is not None and lifetime < _LEAST_LIFETIME:
+        raise click.UsageError("--lifetime: the API server takes no request for less than 10m")
+    return Settings(
+        names,
+        options["pod"] or socket.gethostname(),
+        options["directory"],
+        options["ca_directory"],
+        lifetime,
+        options["kubeconfig"],
+    )
+
+
+def _write_scripts(directory: Path) -> None:
+    from keeper import files  # noqa: PLC0415
+
+    for name, package in _SCRIPTS.items():
+        text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
+        files.write_script(directory, name, text)
+
+
+def _run(work: Coroutine[Any, Any, None], *, terminated: int) -> None:
+    """Run it until its end, or at once to SIGTERM, which PID 1 of a container would not notice."""
+    try:
+        asyncio.run(_cancellable(work))
+    except asyncio.CancelledError:
+        sys.exit(terminated)
+
+
+async def _cancellable(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await task

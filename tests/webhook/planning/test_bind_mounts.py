@@ -1,0 +1,225 @@
+"""bind_mounts: what of the clients' volumes the daemon sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.webhook import small_pods as build
+from webhook.asking import config as configs
+from webhook.asking.config import Config
+from webhook.finding import node_docker
+from webhook.planning import bind_mounts
+from webhook.pods.pod import Container, Pod, VolumeMount
+from webhook.reasons import Reason
+
+
+def mirror(
+    pod: Pod, config: Config = build.DEFAULT
+) -> tuple[tuple[VolumeMount, ...], list[Reason]]:
+    everyone = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+    found, warnings = bind_mounts.mirror(pod, everyone, node_docker.node_mounts(pod), config)
+    return found, [warning.reason for warning in warnings]
+
+
+def with_mount(name: str, *mounts: VolumeMount) -> Container:
+    return build.container(name, volumeMounts=list(mounts))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/work", "/builds/src", "/home/jenkins/agent", "/workspace", "/etc/app.conf"),
+        *("/var/run/app", "/opt", "/usr/share/x", "/var/lib/dockerx", "/usr/local/share"),
+    ],
+)
+def test_paths_of_the_work(path: str) -> None:
+    """Mirrored at the same path, with nothing but what dockerd needs."""
+    mount = build.mount("work", path, mountPropagation="Bidirectional")
+    assert ((build.mount("work", path),), []) == mirror(build.pod(with_mount("build", mount)))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/var", "/usr", "/run", "/var/run", "/etc", "/home", "/usr/local", "/var/lib"),
+        *("/var/lib/docker", "/var/lib/docker/x", "/proc/x", "/dev/kvm", "/dinp", "/dinp/x"),
+        *("/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets", "/usr/local/bin"),
+        *(
+            "/etc/hosts",
+            "/dinp-config",
+            "/var/lib/dinp",
+            "/var/lib/dinp/x",
+            "/home/rootless/x",
+            "//var//lib/docker/",
+            "relative",
+        ),
+    ],
+)
+def test_paths_of_the_system(path: str) -> None:
+    """At, below or above what the daemon's image needs: never mirrored."""
+    found = mirror(build.pod(with_mount("build", build.mount("work", path))))
+    assert ((), []) == found
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "keys", "path"),
+    [
+        (True, "null", "/etc/docker"),
+        (True, "[bip]", "/etc/docker/daemon.json"),
+        (False, "[]", "/etc/docker"),
+        (False, "[]", "/etc//docker/"),
+        (False, "[]", "/etc/docker/daemon.json"),
+        (False, "[]", "/etc/docker/certs.d/r.example.com"),
+        (True, "[]", "/etc/dockerd"),
+        (True, "[]", "/work"),
+    ],
+)
+def test_what_configures_the_daemon(mirrored: bool, keys: str, path: str) -> None:
+    """Left to the client where the config file lets no Pod configure a daemon, and said."""
+    config = configs.parse(f"sidecar: {{daemonConfigKeys: {keys}}}".encode())
+    found, warnings = mirror(build.pod(with_mount("build", build.mount("work", path))), config)
+    assert mirrored == bool(found)
+    assert ([] if mirrored else [Reason.DAEMON_CONFIG_MOUNT]) == warnings
+
+
+def test_the_nodes_docker_and_own_volumes_are_not_mirrored() -> None:
+    """Judged by container: another one's mount at the same path is a mount like any other."""
+    pod = build.with_socket(
+        with_mount("build", build.mount("socket", "/s"), build.mount("dinp-run", "/x")),
+        with_mount("other", build.mount("work", "/s")),
+    )
+    assert ((build.mount("work", "/s"),), []) == mirror(pod)
+
+
+def test_options_that_are_kept() -> None:
+    """subPath and readOnly, the path cleaned."""
+    mount = build.mount("work", "/src//x/", subPath="a", readOnly=True)
+    expected = build.mount("work", "/src/x", subPath="a", readOnly=True)
+    assert ((expected,), []) == mirror(build.pod(with_mount("build", mount)))
+
+
+@pytest.mark.parametrize(
+    ("expected", "fields"),
+    [
+        ({}, {"recursiveReadOnly": "Enabled"}),
+        ({"readOnly": True}, {"readOnly": True, "recursiveReadOnly": None}),
+        ({"readOnly": True}, {"readOnly": True, "recursiveReadOnly": "Odd"}),
+        *(
+            ({"readOnly": True, "recursiveReadOnly": said},) * 2
+            for said in ("Enabled", "IfPossible", "Disabled")
+        ),
+    ],
+)
+def test_what_is_below_a_read_only_mount(expected: Any, fields: Any) -> None:
+    """KEP-3857: kept, where the mount is readOnly, as the API server wants it."""
+    mount = build.mount("work", "/work", mountPropagation="None", **fields)
+    assert ((build.mount("work", "/work", **expected),), []) == mirror(
+        build.pod(with_mount("build", mount))
+    )
+
+
+@pytest.mark.parametrize(
+    ("expected", "one", "other"),
+    [
+        ("Enabled", "Enabled", "Enabled"),
+        ("IfPossible", "IfPossible", "Enabled"),
+        ("Disabled", "Disabled", "IfPossible"),
+        (None, None, "Enabled"),
+    ],
+)
+def test_the_looser_of_two_mounts(expected: str | None, one: Any, other: Any) -> None:
+    """As one writer is enough, so is one client that may write below."""
+    first, second = (
+        build.mount("work", "/work", readOnly=True, **({"recursiveReadOnly": said} if said else {}))
+        for said in (one, other)
+    )
+    for pair in ((first, second), (second, first)):
+        pod = build.pod(with_mount("a", pair[0]), with_mount("b", pair[1]))
+        (found,), _ = mirror(pod)
+        assert expected == found.get("recursiveReadOnly")
+        assert found.get("readOnly")
+
+
+TOKENS: list[Any] = [
+    {"sources": [{"serviceAccountToken": {"path": "token"}}]},
+    {"sources": [{"secret": {"name": "s"}}, {"serviceAccountToken": {"path": "token"}}]},
+    {"sources": [{"podCertificate": {"signerName": "kubernetes.io/kube-apiserver-client-pod"}}]},
+]
+OTHERS: list[Any] = [
+    None,
+    {"sources": None},
+    {"sources": [{"secret": {}, "serviceAccountToken": None}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "projected"), [*((False, it) for it in TOKENS), *((True, it) for it in OTHERS)]
+)
+def test_tokens_are_not_mirrored(mirrored: bool, projected: Any) -> None:
+    """By what the volume holds, not by its name or path; told, but for the standard path."""
+    standard = build.mount("v", "/var/run/secrets/kubernetes.io/serviceaccount")
+    for mount in (build.mount("v", "/etc/vault"), build.mount("v", "/x", subPath="token")):
+        volumes: Any = [{"name": "v", "projected": projected}]
+        found, warnings = mirror(build.pod(with_mount("build", standard, mount), volumes=volumes))
+        assert mirrored == bool(found)
+        assert ([] if mirrored else [Reason.CREDENTIALS]) == warnings
+
+
+def test_one_writer_is_enough() -> None:
+    """Read-only in one client, writable in another: the daemon may write."""
+    reader = with_mount("reader", build.mount("work", "/work", readOnly=True))
+    writer = with_mount("writer", build.mount("work", "/work/", subPath=""))
+    for pod in (build.pod(reader, writer), build.pod(writer, reader)):
+        assert ((build.mount("work", "/work"),), []) == mirror(pod)
+    assert mirror(build.pod(reader, {**reader, "name": "b"}))[0] == (
+        build.mount("work", "/work", readOnly=True),
+    )
+
+
+def test_two_volumes_at_one_path() -> None:
+    """The default container's wins, else the first container's; told either way."""
+    first = with_mount("first", build.mount("a", "/work"))
+    second = with_mount("second", build.mount("b", "/work"))
+    prepare = with_mount("prepare", build.mount("c", "/work", readOnly=True))
+    pod = build.pod(first, second, initContainers=[prepare])
+    assert ((build.mount("a", "/work"),), [Reason.MOUNT_CONFLICT] * 2) == mirror(pod)
+    named = {"kubectl.kubernetes.io/default-container": "second"}
+    pod = build.pod(first, second, annotations=named)
+    assert ((build.mount("b", "/work"),), [Reason.MOUNT_CONFLICT]) == mirror(pod)
+
+
+def test_two_sub_paths_at_one_path() -> None:
+    """One volume is two sources where the subPath differs."""
+    first = with_mount("first", build.mount("a", "/work", subPath="x"))
+    second = with_mount("second", build.mount("a", "/work", subPath="y"))
+    assert [Reason.MOUNT_CONFLICT] == mirror(build.pod(first, second))[1]
+    same = with_mount("second", build.mount("a", "/work", subPath="x/"))
+    assert [] == mirror(build.pod(first, same))[1]
+
+
+def test_sub_path_expr_is_the_clients_own() -> None:
+    """Its variables are not the daemon's."""
+    pod = build.pod(with_mount("build", build.mount("work", "/work", subPathExpr="$(X)")))
+    assert ((), [Reason.SUB_PATH_EXPR]) == mirror(pod)
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "init"),
+    [
+        (False, build.mount("work", "/out")),
+        (True, build.mount("work", "/out", readOnly=True)),
+        (True, build.mount("other", "/out")),
+    ],
+)
+def test_a_file_that_an_init_container_renders(mirrored: bool, init: VolumeMount) -> None:
+    """The kubelet would make the missing file a directory, before the init container runs."""
+    ours = build.container("dinp-seed-0", volumeMounts=[build.mount("work", "/w")])
+    pod = build.pod(
+        with_mount("build", build.mount("work", "/app/settings.xml", subPath="settings.xml")),
+        initContainers=[ours, with_mount("prepare", init)],
+    )
+    found, warnings = bind_mounts.mirror(pod, pod["spec"]["containers"], (), build.DEFAULT)
+    assert mirrored == bool(found)
+    assert ([] if mirrored else [Reason.SUB_PATH_FILE]) == [w.reason for w in warnings]

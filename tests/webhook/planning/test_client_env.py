@@ -1,0 +1,215 @@
+"""client_env: the Docker variables of one client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.webhook import small_pods as build
+from webhook.asking import config as configs
+from webhook.asking.rules import Mode
+from webhook.planning.client_env import ClientEnv, client_env
+from webhook.planning.endpoint import Endpoint, endpoint
+from webhook.reasons import Reason
+
+TCP = endpoint(Mode.SIDECAR, build.settings(), build.DEFAULT, socket=False)
+TLS = endpoint(Mode.SIDECAR, build.settings(transport="tls"), build.DEFAULT, socket=False)
+UNIX = endpoint(Mode.SIDECAR, build.settings(transport="unix"), build.DEFAULT, socket=False)
+NODE = endpoint(Mode.DAEMONSET, build.settings(), build.DEFAULT, socket=False)
+PUBLISHED = endpoint(
+    Mode.DAEMONSET,
+    build.settings(),
+    configs.parse(b"daemonset: {hostNetwork: true}"),
+    socket=False,
+)
+
+
+def decide(where: Endpoint, *env: dict[str, Any], sockets: tuple[str, ...] = ()) -> ClientEnv:
+    return client_env(build.container(env=list(env)), where, sockets)
+
+
+def values(found: ClientEnv) -> dict[str, str | None]:
+    return {var["name"]: var.get("value") for var in found.variables}
+
+
+def reasons(found: ClientEnv) -> list[Reason]:
+    return [finding.reason for finding in found.warnings]
+
+
+def var(name: str, value: str | None) -> dict[str, Any]:
+    return {"name": name, "value": value}
+
+
+def from_secret(name: str) -> dict[str, Any]:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+
+
+@pytest.mark.parametrize(
+    ("expected", "where"),
+    [
+        ({"DOCKER_HOST": "tcp://localhost:2375", "DOCKER_TLS_VERIFY": ""}, TCP),
+        (
+            {
+                "DOCKER_HOST": "tcp://localhost:2376",
+                "DOCKER_TLS_VERIFY": "1",
+                "DOCKER_CERT_PATH": "/dinp/certs",
+            },
+            TLS,
+        ),
+        (
+            {
+                "DOCKER_HOST": "unix:///dinp/docker.sock",
+                "DOCKER_TLS_VERIFY": "",
+                "TESTCONTAINERS_HOST_OVERRIDE": "localhost",
+            },
+            UNIX,
+        ),
+        (
+            {
+                "DINP_HOST_IP": None,
+                "DOCKER_HOST": "tcp://$(DINP_HOST_IP):2376",
+                "DOCKER_TLS_VERIFY": "1",
+                "DOCKER_CERT_PATH": "/dinp/certs",
+                "TESTCONTAINERS_HOST_OVERRIDE": "$(DINP_HOST_IP)",
+            },
+            PUBLISHED,
+        ),
+    ],
+)
+def test_variables_of_a_bare_container(expected: dict[str, str | None], where: Endpoint) -> None:
+    """As design.md section 1 has them, what is referred to declared first."""
+    found = decide(where)
+    assert expected == values(found)
+    assert list(expected) == list(values(found))
+    assert found.uses_daemon
+    assert () == found.removed
+    assert () == found.warnings
+
+
+@pytest.mark.parametrize(
+    ("replaced", "there"),
+    [
+        (True, var("DOCKER_HOST", "")),
+        (True, var("DOCKER_HOST", None)),
+        (True, {"name": "DOCKER_HOST"}),
+        (True, {"name": "DOCKER_HOST", "value": "", "valueFrom": None}),
+        (True, var("DOCKER_HOST", "unix:///var/run/docker.sock")),
+        (True, var("DOCKER_HOST", "unix:///run//docker.sock")),
+        (True, var("DOCKER_HOST", "unix:///custom/docker.sock")),
+        (True, var("DOCKER_HOST", "unix:///dinp/docker.sock")),
+        (True, var("DOCKER_HOST", "tcp://localhost:2375")),
+        (False, var("DOCKER_HOST", "tcp://localhost:2376")),
+        (False, var("DOCKER_HOST", "tcp:///var/run/docker.sock")),
+        (False, var("DOCKER_HOST", "unix:///other/docker.sock")),
+        (False, var("DOCKER_HOST", "ssh://me@there")),
+        (False, var("DOCKER_HOST", "$(X)")),
+        (False, from_secret("DOCKER_HOST")),
+    ],
+)
+def test_a_docker_host_that_is_there(replaced: bool, there: dict[str, Any]) -> None:
+    """The migrated socket, ours, or empty: replaced. Anything else is the user's."""
+    found = decide(TCP, there, var("DOCKER_CERT_PATH", "/c"), sockets=("/custom/docker.sock",))
+    assert replaced == found.uses_daemon
+    if replaced:
+        assert values(found)["DOCKER_HOST"] == "tcp://localhost:2375"
+    else:
+        assert () == found.variables
+        assert () == found.removed
+        assert [Reason.USERS_DOCKER_HOST] == reasons(found)
+
+
+def test_the_last_of_two_counts() -> None:
+    """As the kubelet takes it."""
+    first, last = var("DOCKER_HOST", "tcp://a:1"), var("DOCKER_HOST", "")
+    assert decide(TCP, first, last).uses_daemon
+    assert not decide(TCP, last, first).uses_daemon
+
+
+@pytest.mark.parametrize("name", ["DOCKER_CERT_PATH", "DOCKER_TLS"])
+def test_what_else_turns_tls_on_goes(name: str) -> None:
+    """docker-py turns TLS on by DOCKER_CERT_PATH alone, the CLI by DOCKER_TLS."""
+    found = decide(TCP, var(name, "1"))
+    assert (name,) == found.removed
+    assert [Reason.VARIABLE_REMOVED] == reasons(found)
+    assert () == decide(TLS, var(name, "1")).removed
+
+
+@pytest.mark.parametrize(
+    ("warned", "where", "there"),
+    [
+        (True, TCP, var("DOCKER_TLS_VERIFY", "0")),
+        (True, TCP, from_secret("DOCKER_TLS_VERIFY")),
+        (False, TCP, var("DOCKER_TLS_VERIFY", "")),
+        (False, TCP, var("DOCKER_TLS_VERIFY", None)),
+        (False, TLS, var("DOCKER_TLS_VERIFY", "1")),
+        (True, TLS, var("DOCKER_CERT_PATH", "/certs")),
+        (False, TLS, var("DOCKER_CERT_PATH", "/dinp/certs")),
+    ],
+)
+def test_a_tls_setting_that_gives_way(warned: bool, where: Endpoint, there: Any) -> None:
+    """A user's value that ours replaces is told, an equal or empty one not."""
+    assert ([Reason.VARIABLE_REPLACED] if warned else []) == reasons(decide(where, there))
+
+
+def test_env_from_cannot_be_seen() -> None:
+    """What envFrom brings may be a DOCKER_HOST: said, not guessed."""
+    container = build.container(envFrom=[{"secretRef": {"name": "s"}}])
+    assert [Reason.ENV_FROM] == reasons(client_env(container, TCP, ()))
+
+
+@pytest.mark.parametrize(
+    ("expected", "where", "env"),
+    [
+        ({}, TCP, []),
+        ({}, TCP, [var("HTTP_PROXY", "")]),
+        ({}, UNIX, [var("HTTP_PROXY", "http://p")]),
+        (
+            {"NO_PROXY": "localhost", "no_proxy": "localhost"},
+            TCP,
+            [var("https_proxy", "http://p")],
+        ),
+        ({"NO_PROXY": "localhost", "no_proxy": "localhost"}, TCP, [from_secret("ALL_PROXY")]),
+        (
+            {"NO_PROXY": ".svc, a,localhost"},
+            TCP,
+            [var("HTTP_PROXY", "p"), var("NO_PROXY", ".svc, a")],
+        ),
+        ({"no_proxy": "localhost"}, TCP, [var("HTTP_PROXY", "p"), var("no_proxy", None)]),
+        ({}, TCP, [var("HTTP_PROXY", "p"), var("NO_PROXY", "a, localhost")]),
+        ({}, TCP, [var("HTTP_PROXY", "p"), var("NO_PROXY", "*")]),
+        (
+            {"NO_PROXY": "a,$(DINP_HOST_IP)"},
+            NODE,
+            [var("HTTP_PROXY", "p"), var("NO_PROXY", "a")],
+        ),
+        ({}, TCP, [var("HTTP_PROXY", "p"), from_secret("NO_PROXY")]),
+    ],
+)
+def test_no_proxy(expected: dict[str, str], where: Endpoint, env: list[Any]) -> None:
+    """Where there is a proxy, the daemon's host is kept from it, once."""
+    found = values(decide(where, *env))
+    assert expected == {name: found[name] for name in ("NO_PROXY", "no_proxy") if name in found}
+
+
+def test_no_proxy_from_elsewhere_is_told() -> None:
+    """Nothing can be added to a valueFrom."""
+    proxied = decide(TCP, var("HTTP_PROXY", "p"), from_secret("no_proxy"), var("NO_PROXY", "a"))
+    assert [Reason.NO_PROXY_VALUE_FROM] == reasons(proxied)
+    assert values(proxied)["NO_PROXY"] == "a,localhost"
+    assert [] == reasons(decide(TCP, from_secret("no_proxy")))
+
+
+def test_testcontainers_host_is_the_users() -> None:
+    """Set where it is unset."""
+    assert "TESTCONTAINERS_HOST_OVERRIDE" in values(decide(UNIX))
+    found = decide(UNIX, var("TESTCONTAINERS_HOST_OVERRIDE", ""))
+    assert "TESTCONTAINERS_HOST_OVERRIDE" not in values(found)
+
+
+def test_no_socket_has_a_long_path() -> None:
+    """A DOCKER_HOST of any length is the user's own, and its path is not looked at."""
+    for slashes, kept in ((10, False), (100_000, True)):
+        value = f"unix://{'/' * slashes}var/run/docker.sock"
+        container = build.container(env=[{"name": "DOCKER_HOST", "value": value}])
+        assert kept == (not client_env(container, TCP, frozenset()).uses_daemon)

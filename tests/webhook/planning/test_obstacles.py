@@ -1,0 +1,184 @@
+"""obstacles: why a request cannot work on a Pod."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.webhook import small_pods as build
+from webhook import admission
+from webhook.pods.pod import Pod
+from webhook.reasons import Reason
+
+OURS = build.container(
+    "dinp-dind", image="docker:28-dind", volumeMounts=[build.mount("dinp-run", "/dinp")]
+)
+
+
+def outcome(pod: Pod) -> tuple[str, Reason]:
+    """What becomes of a Pod whose namespace allows every mode."""
+    result = admission.inject(pod, build.ANNOTATED_SHARED, build.DEFAULT)  # type: ignore[arg-type]  # a Pod is a dict
+    return result.outcome, result.finding.reason
+
+
+# Tuples, as the ids of tests are made of them: the order of a set differs from process to process.
+NONE: tuple[str, ...] = ()
+SIDECAR = ("sidecar",)
+SERVICE = ("service",)
+SHARED = ("daemonset", "service")
+ALL = ("daemonset", "service", "sidecar")
+
+
+@pytest.mark.parametrize("mode", ALL)
+@pytest.mark.parametrize(
+    ("reason", "modes", "spec"),
+    [
+        (Reason.WINDOWS, ALL, {"os": {"name": "windows"}}),
+        (Reason.WINDOWS, ALL, {"nodeSelector": {"kubernetes.io/os": "windows"}}),
+        (Reason.HOST_USERS, SIDECAR, {"hostUsers": False}),
+        (Reason.HOST_USERS, NONE, {"hostUsers": True}),
+        (Reason.HOST_NETWORK, SIDECAR, {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}),
+        (Reason.DNS_POLICY, SERVICE, {"dnsPolicy": "Default"}),
+        (Reason.DNS_POLICY, SERVICE, {"dnsPolicy": "None"}),
+        (Reason.DNS_POLICY, NONE, {"dnsPolicy": "ClusterFirst"}),
+        (Reason.DNS_POLICY, NONE, {"dnsPolicy": "ClusterFirstWithHostNet"}),
+        (Reason.NAME_TAKEN, ALL, {"containers": [build.container(), build.container("dinp-dind")]}),
+        (Reason.NAME_TAKEN, ALL, {"initContainers": [build.container("dinp-dind")]}),
+        (Reason.SIDECAR_IN_PLACE, SHARED, {"initContainers": [OURS]}),
+        (
+            Reason.NAME_TAKEN,
+            ALL,
+            {"containers": [build.container(volumeMounts=[build.mount("work", "/dinp/x")])]},
+        ),
+        (
+            Reason.NAME_TAKEN,
+            frozenset(),
+            {"containers": [build.container(volumeMounts=[build.mount("work", "/opt/dinp")])]},
+        ),
+        (Reason.NAME_TAKEN, ALL, {"volumes": [{"name": "dinp-storage", "hostPath": {"path": "/x"}}]}),
+        (Reason.NAME_TAKEN, ALL, {"volumes": [{"name": "dinp-share-0", "emptyDir": {}}]}),
+        (Reason.NAME_TAKEN, SHARED, {"volumes": [{"name": "dinp-storage", "emptyDir": {}}]}),
+        (
+            Reason.NAME_TAKEN,
+            SIDECAR,
+            {"volumes": [{"name": "dinp-certs", "secret": {
+                "secretName": "dinp-client-tls", "defaultMode": 0o444, "brandNewField2028": 1,
+            }}]},
+        ),
+        (Reason.NAME_TAKEN, NONE, {"containers": [build.container("dinp-client")]}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_obstacles(reason: Reason, modes: tuple[str, ...], spec: dict[str, Any], mode: str) -> None:
+    """An explicit request that cannot work is denied with its reason; in other modes it works."""
+    pod = build.asking(mode)
+    pod["spec"] = {**pod["spec"], **spec}  # type: ignore[typeddict-item]  # fields of a PodSpec
+    if mode in modes:
+        assert ("denied", reason) == outcome(pod)
+    else:
+        assert outcome(pod)[0] == "mutated"
+
+
+def test_host_network_without_its_dns_policy() -> None:
+    """With hostNetwork, ClusterFirst falls back to the node's resolver."""
+    assert ("denied", Reason.DNS_POLICY) == outcome(build.asking("service", hostNetwork=True))
+
+
+@pytest.mark.parametrize("storage", ["pvc:cache", "emptydir"])
+@pytest.mark.parametrize("fs_group", [None, 0, 1000])
+def test_a_claim_and_an_fs_group(storage: str, fs_group: int | None) -> None:
+    """The kubelet would change the owner of every image layer."""
+    pod = build.asking(
+        annotations={"dinp.io/storage": storage}, securityContext={"fsGroup": fs_group}
+    )
+    blocked = storage == "pvc:cache" and fs_group is not None
+    assert ("denied" if blocked else "mutated") == outcome(pod)[0]
+
+
+@pytest.mark.parametrize(
+    ("reason", "mount"),
+    [
+        (Reason.SHARE_TAKEN, build.mount("work", "/tools/")),
+        (Reason.INJECTED, build.mount("work", "/tool")),
+    ],
+)
+def test_a_share_that_is_a_mount_already(reason: Reason, mount: Any) -> None:
+    """The daemon sees the mount anyway."""
+    container = build.container(volumeMounts=[mount])
+    pod = build.asking("sidecar", container, annotations={"dinp.io/share": "/tools"})
+    assert reason is outcome(pod)[1]
+
+
+@pytest.mark.parametrize("name", ["dinp-cli", "dinp-seed-0"])
+def test_an_init_container_of_the_users_under_a_name_of_dinps(name: str) -> None:
+    """Taken for dinp's own, it would be the one that is to fill a volume, and does not."""
+    container = build.container(
+        volumeMounts=[build.mount("cli", "/usr/bin/docker")],
+    )
+    mode = "sidecar" if name == "dinp-seed-0" else "daemonset"
+    pod = build.asking(
+        mode,
+        container,
+        annotations={"dinp.io/share": "/share:seed"} if mode == "sidecar" else {},
+        volumes=[build.host_path("cli", "/usr/bin/docker")],
+        initContainers=[build.container(name, image="mine")],
+    )
+    assert ("denied", Reason.NAME_TAKEN) == outcome(pod)
+
+
+def test_a_volume_of_dinps_name_in_a_client() -> None:
+    """A share's volume that the user mounts already would be mounted twice in the daemon."""
+    container = build.container(volumeMounts=[build.mount("dinp-share-0", "/share")])
+    pod = build.asking(
+        "sidecar",
+        container,
+        annotations={"dinp.io/share": "/share"},
+        volumes=[{"name": "dinp-share-0", "emptyDir": {}}],
+    )
+    result = admission.inject(pod, build.ANNOTATED, build.DEFAULT)  # type: ignore[arg-type]  # a Pod is a dict
+    if result.outcome == "mutated":
+        paths = [mount["mountPath"] for mount in build.dind(result.pod).get("volumeMounts") or ()]
+        assert len(set(paths)) == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("taken", "name", "source"),
+    [
+        (True, "dinp-run", {"hostPath": {"path": "/"}}),
+        (True, "dinp-socket", {"hostPath": {"path": "/"}}),
+        (True, "dinp-storage", {"nfs": {"server": "s", "path": "/"}}),
+        (True, "dinp-certs", {"secret": {"secretName": "s"}}),
+        (False, "dinp-run", {"emptyDir": {"sizeLimit": "1Gi"}}),
+        (False, "dinp-storage", {"persistentVolumeClaim": {"claimName": "cache"}}),
+        (False, "dinp-certs", {"emptyDir": {"medium": "Memory"}}),
+        (False, "dinp-config", {"configMap": {"name": "dockerd"}, "hostPath": None}),
+    ],
+)
+def test_volumes_beside_a_dind_that_is_there(taken: bool, name: str, source: Any) -> None:
+    """Only what dinp itself may have made for other annotations is made anew."""
+    pod = build.asking(initContainers=[OURS], volumes=[{"name": name, **source}])
+    assert (("denied", Reason.NAME_TAKEN) if taken else ("mutated", Reason.INJECTED)) == outcome(
+        pod
+    )
+
+
+def test_mounts_of_a_dind_that_is_there_are_no_obstacle() -> None:
+    """It is made anew without those at dinp's paths, and at those of shares."""
+    mounts = [build.mount("dinp-run", "/dinp"), build.mount("x", "/dinp/x"), build.mount("x", "/t")]
+    dind = build.container("dinp-dind", image="docker:28-dind", volumeMounts=mounts)
+    pod = build.asking(
+        annotations={"dinp.io/share": "/t"}, initContainers=[dind], volumes=[{"name": "x"}]
+    )
+    result = admission.inject(pod, build.ANNOTATED, build.DEFAULT)  # type: ignore[arg-type]  # a Pod is a dict
+    found = {m["mountPath"]: m["name"] for m in build.dind(result.pod).get("volumeMounts") or ()}
+    assert "/dinp/x" not in found
+    assert found["/t"] == "dinp-share-0"
+
+
+def test_an_earlier_pass_is_no_obstacle() -> None:
+    """Volumes and containers that dinp added itself are in place, defaults of the API server too."""
+    for mode in ALL:
+        pod = build.with_socket(annotations={"dinp.io/inject": mode})
+        first: Any = admission.inject(pod, build.ANNOTATED_SHARED, build.DEFAULT).pod  # type: ignore[arg-type]  # a Pod is a dict
+        assert ("unchanged", Reason.ALREADY_DONE) == outcome(first)

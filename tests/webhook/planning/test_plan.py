@@ -1,0 +1,373 @@
+"""plan: what is to be done, before anything is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.webhook import small_pods as build
+from webhook import admission
+from webhook.asking import config as configs
+from webhook.asking.config import Config
+from webhook.asking.rules import RULES, Mode
+from webhook.planning.plan import Action, Plan, decide
+from webhook.pods import bounds
+from webhook.pods.pod import Container, Pod
+from webhook.reasons import Reason
+
+
+def plan(pod: Pod, path: str = "/pods/annotated/shared", config: Config = build.DEFAULT) -> Plan:
+    return decide(pod, RULES[path], config)
+
+
+def warned(found: Plan) -> set[Reason]:
+    return {warning.reason for warning in found.warnings}
+
+
+SOCKET = [build.mount("socket", "/var/run/docker.sock")]
+
+
+@pytest.mark.parametrize(
+    ("action", "reason", "annotations"),
+    [
+        (Action.DENY, Reason.BAD_VALUE, {"dinp.io/inject": "on"}),
+        (Action.DENY, Reason.BAD_VALUE, {"dinp.io/inject": "sidecar", "dinp.io/storage": "x"}),
+        (Action.DENY, Reason.SIDECAR_ONLY, {"dinp.io/inject": "service", "dinp.io/storage": ""}),
+        (Action.DENY, Reason.UNKNOWN_CONTAINER, {"dinp.io/inject": "sidecar", "dinp.io/containers": "x"}),
+        (Action.DENY, Reason.IMAGE_NOT_ALLOWED, {"dinp.io/inject": "sidecar", "dinp.io/image": "x"}),
+        (Action.DENY, Reason.FLAG_NOT_ALLOWED, {"dinp.io/inject": "sidecar", "dinp.io/dockerd-args": "--host=x"}),
+        (
+            Action.DENY,
+            Reason.REQUEST_OVER_LIMIT,
+            {"dinp.io/inject": "sidecar", "dinp.io/requests": "cpu=2", "dinp.io/limits": "cpu=1"},
+        ),
+        (Action.LEAVE, Reason.OPTED_OUT, {"dinp.io/inject": "false"}),
+        (Action.LEAVE, Reason.NOT_REQUESTED, {"dinp.io/storage": "nonsense"}),
+        (Action.INJECT, Reason.INJECTED, {"dinp.io/inject": "sidecar"}),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_a_request(
+    action: Action, reason: Reason, annotations: dict[str, str]
+) -> None:
+    """Wrong is denied, none is left, good is injected."""
+    found = plan(build.pod(annotations=annotations))
+    assert (action, reason) == (found.action, found.finding.reason)
+    assert (action is Action.INJECT) == (found.daemon is not None)
+
+
+@pytest.mark.parametrize("path", ["/pods/annotated", "/pods/inject/sidecar"])
+def test_a_shared_daemon_must_be_allowed(path: str) -> None:
+    """A Pod cannot grant it to itself."""
+    found = plan(build.asking("daemonset"), path)
+    assert (Action.DENY, Reason.SHARED_DAEMON_NOT_ALLOWED) == (found.action, found.finding.reason)
+
+
+@pytest.mark.parametrize(
+    ("action", "note", "path"),
+    [
+        (Action.LEAVE, True, "/pods/inject/sidecar"),
+        (Action.LEAVE, True, "/pods/migrate/sidecar"),
+        (Action.DENY, False, "/pods/annotated"),
+    ],
+)
+def test_what_cannot_work(action: Action, note: bool, path: str) -> None:
+    """Denied when the Pod asks, left with a note when its namespace does."""
+    annotations = {"dinp.io/inject": "sidecar"} if action is Action.DENY else {}
+    image = build.container(image="docker:cli", volumeMounts=SOCKET)
+    found = plan(build.with_socket(image, annotations=annotations, hostUsers=False), path)
+    assert (action, Reason.HOST_USERS) == (found.action, found.finding.reason)
+    assert note == found.note_status
+    assert ({Reason.HOST_USERS} if note else set()) == warned(found)
+
+
+def test_migrate_is_for_pods_with_the_socket() -> None:
+    """Without it nothing happens; with it, to the containers that mount it."""
+    found = plan(build.pod(), "/pods/migrate/sidecar")
+    assert (Action.LEAVE, Reason.NOT_REQUESTED) == (found.action, found.finding.reason)
+    pod = build.with_socket(
+        build.container("build", image="docker:cli", volumeMounts=SOCKET), build.container("lint")
+    )
+    found = plan(pod, "/pods/migrate/sidecar")
+    assert (Action.INJECT, Reason.MIGRATED) == (found.action, found.finding.reason)
+    assert str(found.finding) == "migrated /var/run/docker.sock in container build"
+    assert ["build"] == [client.name for client in found.clients]
+
+
+def test_node_agents_are_left_under_migrate() -> None:
+    """They want the node's own containers; by annotation they get what they ask for."""
+    fields: dict[str, Any] = {"hostPID": True, "volumes": [build.host_path("root", "/")]}
+    agent = build.container(volumeMounts=[*SOCKET, build.mount("root", "/host", readOnly=True)])
+    found = plan(build.with_socket(agent, **fields), "/pods/migrate/sidecar")
+    assert (Action.LEAVE, Reason.NODE_AGENT) == (found.action, found.finding.reason)
+    assert {Reason.NODE_AGENT} == warned(found)
+    assert "hostPID" in str(found.finding)
+    asking = build.with_socket(agent, annotations={"dinp.io/inject": "sidecar"}, **fields)
+    assert plan(asking, "/pods/migrate/sidecar").action is Action.INJECT
+
+
+def test_an_unsure_verdict_is_told() -> None:
+    """Migrated as the namespace asks, and how to opt out."""
+    pod = build.with_socket(build.container("main", image="app", volumeMounts=SOCKET))
+    assert Reason.UNSURE in warned(plan(pod, "/pods/migrate/sidecar"))
+
+
+def test_a_daemon_of_its_own() -> None:
+    """An admitted no-op with a warning, even when the Pod asks."""
+    for pod in (build.asking("sidecar", build.container(image="docker:27-dind")),):
+        found = plan(pod)
+        assert (Action.LEAVE, Reason.OWN_DAEMON) == (found.action, found.finding.reason)
+        assert {Reason.OWN_DAEMON} == warned(found)
+    client = build.container(image="docker:27-dind", command=["cat"])
+    assert plan(build.asking("sidecar", client)).action is Action.INJECT
+
+
+PODS = [build.container("build"), build.container("istio-proxy"), build.container("test")]
+
+
+@pytest.mark.parametrize(
+    ("expected", "named", "labels"),
+    [
+        (["prepare", "build", "test"], None, {}),
+        (["build"], "build", {}),
+        (["istio-proxy"], "istio-proxy", {}),
+        (["prepare", "test"], "test,prepare", {}),
+        (Reason.UNKNOWN_CONTAINER, "build,nobody", {}),
+        (["build"], "build,nobody", {"tekton.dev/taskRun": "r"}),
+        (Reason.NO_CONTAINER, "nobody", {"tekton.dev/taskRun": "r"}),
+    ],
+)
+def test_which_containers(
+    expected: list[str] | Reason, named: str | None, labels: dict[str, str]
+) -> None:
+    """All but meshes', or those that are named; on Tekton's Pods a name may be another Pod's."""
+    annotations = {} if named is None else {"dinp.io/containers": named}
+    prepare = build.container("prepare")
+    found = plan(
+        build.asking(
+            "sidecar", *PODS, annotations=annotations, labels=labels, initContainers=[prepare]
+        )
+    )
+    if isinstance(expected, Reason):
+        assert expected is found.finding.reason
+    else:
+        assert expected == [client.name for client in found.clients]
+        assert (Reason.TEKTON_CONTAINERS in warned(found)) == bool(labels)
+
+
+def test_dinps_own_containers_are_never_clients() -> None:
+    """Not even by name: the daemon's container never gets client variables."""
+    first = build.asking(
+        labels={"tekton.dev/taskRun": "r"}, annotations={"dinp.io/containers": "build,dinp-dind"}
+    )
+    dind = build.container("dinp-dind", volumeMounts=[build.mount("dinp-run", "/dinp")])
+    first["spec"]["initContainers"] = [dind]
+    assert "dinp-dind" not in {client.name for client in plan(first).clients}
+
+
+def test_an_explicit_request_without_an_eligible_container() -> None:
+    """What was asked for and is not done has a reason that does not deny the asking."""
+    found = plan(build.asking("sidecar", build.container("istio-proxy")))
+    assert found.action is not Action.INJECT
+    assert found.finding.reason is not Reason.NOT_REQUESTED
+
+
+@pytest.mark.parametrize(
+    ("reason", "there", "pod", "config"),
+    [
+        (Reason.BIND_MOUNTS_SHARED, True, build.asking("daemonset"), ""),
+        (Reason.BIND_MOUNTS_SHARED, False, build.asking("sidecar"), ""),
+        (Reason.PUBLISHED_PORTS, True, build.asking("service"), "daemonset: {hostNetwork: true}"),
+        (Reason.PUBLISHED_PORTS, True, build.asking("daemonset"), ""),
+        (
+            Reason.PUBLISHED_PORTS,
+            False,
+            build.asking("daemonset"),
+            "daemonset: {hostNetwork: true}",
+        ),
+        (Reason.PVC_SHARED, True, build.asking(annotations={"dinp.io/storage": "pvc:a"}), ""),
+        (Reason.PVC_SHARED, False, build.asking(), ""),
+        (Reason.UNKNOWN_ANNOTATION, True, build.asking(annotations={"dinp.io/x": ""}), ""),
+        (
+            Reason.SOCKET_LEFT,
+            True,
+            build.with_socket(
+                build.container(),
+                build.container("istio-proxy", volumeMounts=SOCKET),
+                annotations={"dinp.io/inject": "sidecar"},
+            ),
+            "",
+        ),
+    ],
+    ids=range(9),
+)
+def test_warnings(reason: Reason, there: bool, pod: Pod, config: str) -> None:
+    """What somebody should know, and only where it is so."""
+    found = plan(pod, config=configs.parse(config.encode()))
+    assert found.action is Action.INJECT
+    assert there == (reason in warned(found))
+
+
+def exported(annotations: dict[str, str], *containers: Container, **spec: Any) -> Any:
+    """A Pod that dinp has seen, as somebody applies it again."""
+    pod: Any = build.asking("sidecar", *containers, annotations=annotations, **spec)
+    return admission.inject(pod, build.ANNOTATED, build.DEFAULT).pod
+
+
+def asking(pod: Any, **annotations: str) -> Any:
+    """`pod` with other annotations, named without dinp.io/."""
+    named = {f"dinp.io/{name}": value for name, value in annotations.items()}
+    kept = {**pod["metadata"]["annotations"], **named}
+    return {**pod, "metadata": {**pod["metadata"], "annotations": kept}}
+
+
+@pytest.mark.parametrize("there", ["tcp", "tls", "unix"])
+@pytest.mark.parametrize("asked", ["tcp", "tls", "unix"])
+def test_another_transport_is_asked_for(there: str, asked: str) -> None:
+    """An exported Pod's daemon and clients come to be as if the transport had been asked at first."""
+    pod = exported({"dinp.io/transport": there})
+    again: Any = admission.inject(asking(pod, transport=asked), build.ANNOTATED, build.DEFAULT).pod
+    first = exported({"dinp.io/transport": asked})
+    (client,), (expected,) = again["spec"]["containers"], first["spec"]["containers"]
+    left = {"TESTCONTAINERS_HOST_OVERRIDE"}  # the same for all of them, so nobody takes it away
+    assert {**build.env(client), **build.env(expected)} == build.env(client)
+    assert build.env(client).keys() - build.env(expected).keys() <= left
+    assert (client.get("volumeMounts") or []) == (expected.get("volumeMounts") or [])
+    assert build.dind(first) == build.dind(again)
+    volumes = [{volume["name"] for volume in one["spec"]["volumes"]} for one in (first, again)]
+    assert volumes[0] == volumes[1]
+    assert not plan(again).warnings or there != asked
+
+
+def test_a_docker_host_of_the_users_stays() -> None:
+    """Of another transport than the daemon's, also when the Pod comes again."""
+    env = [{"name": "DOCKER_HOST", "value": "tcp://localhost:2376"}]
+    pod = exported({}, build.container(env=env), build.container("other"))
+    assert Reason.USERS_DOCKER_HOST in warned(plan(pod))
+    assert build.env(pod["spec"]["containers"][0])["DOCKER_HOST"] == "tcp://localhost:2376"
+
+
+def test_no_share_is_left_over() -> None:
+    """What an earlier annotation asked for is gone: the mounts, the seed, the volume."""
+    pod = exported({"dinp.io/share": "/tools:seed,/cache"})
+    again = admission.inject(asking(pod, share="/cache"), build.ANNOTATED, build.DEFAULT).pod
+    first = exported({"dinp.io/share": "/cache"})
+    assert first["spec"] == again["spec"]
+
+
+BORROWED = build.container("dinp-dind", image="docker:28-dind", volumeMounts=[])
+OURS = build.container("dinp-dind", volumeMounts=[build.mount("dinp-run", "/dinp")])
+
+
+@pytest.mark.parametrize("foreign", ["container", "init container", "dinp's"])
+@pytest.mark.parametrize(
+    ("rule", "spec", "annotations", "labels"),
+    [
+        ("/pods/inject/sidecar", {"hostNetwork": True}, {}, {}),
+        ("/pods/inject/sidecar", {"hostUsers": False}, {}, {}),
+        ("/pods/inject/sidecar", {}, {}, {"app.kubernetes.io/component": "jenkins-controller"}),
+        ("/pods/inject/sidecar", {"containers": [build.container("istio-proxy")]}, {}, {}),
+        ("/pods/inject/daemonset", {}, {}, {}),
+        ("/pods/inject/service", {"dnsPolicy": "Default"}, {}, {}),
+        (
+            "/pods/annotated",
+            {"containers": [build.container(image="docker:dind", securityContext={"privileged": True})]},
+            {"dinp.io/inject": "sidecar"},
+            {},
+        ),
+    ],
+)  # fmt: skip
+def test_the_name_is_not_borrowed(
+    foreign: str, rule: str, spec: dict[str, Any], annotations: Any, labels: Any
+) -> None:
+    """Where dinp does not make its container anew, a Pod that is asked for cannot have one."""
+    pod: Any = build.pod(annotations=annotations, labels=labels)
+    pod["spec"] |= spec
+    if foreign == "container":
+        pod["spec"]["containers"] = [*pod["spec"]["containers"], BORROWED]
+    else:
+        pod["spec"]["initContainers"] = [BORROWED if foreign == "init container" else OURS]
+    result = admission.inject(pod, RULES[rule], build.DEFAULT)
+    assert result.outcome == "denied"
+    assert "dinp-dind" in result.finding.text
+
+
+@pytest.mark.parametrize(
+    ("rule", "annotations"),
+    [
+        ("/pods/annotated", {}),
+        ("/pods/inject/sidecar", {"dinp.io/inject": "false"}),
+        ("/pods/inject/sidecar", {"kubernetes.io/config.mirror": "x"}),
+        ("/pods/migrate/sidecar", {}),
+    ],
+)
+def test_pods_that_nobody_asks_for_are_left(rule: str, annotations: dict[str, str]) -> None:
+    """dinp judges no others, and never sees most of them."""
+    pod: Any = build.pod(annotations=annotations, initContainers=[BORROWED])
+    assert admission.inject(pod, RULES[rule], build.DEFAULT).outcome == "unchanged"
+
+
+@pytest.mark.parametrize(
+    ("there", "annotations", "resources"),
+    [
+        (True, {"dinp.io/limits": "cpu=1"}, {"limits": {"cpu": "4"}}),
+        (True, {"dinp.io/requests": "cpu=1"}, {"limits": {"cpu": "4"}}),
+        (False, {"dinp.io/limits": "cpu=1"}, {}),
+        (False, {}, {"limits": {"cpu": "4"}}),
+    ],
+)
+def test_pod_level_resources_win(
+    there: bool, annotations: dict[str, str], resources: dict[str, Any]
+) -> None:
+    """Where they bound the daemon, its own are told to have no effect."""
+    found = plan(build.asking(annotations=annotations, resources=resources))
+    assert there == (Reason.POD_LEVEL_RESOURCES in warned(found))
+
+
+def test_names_without_a_socket_under_migrate() -> None:
+    """dinp.io/containers narrows the containers with the socket; to none is told."""
+    pod = build.with_socket(
+        build.container("build", image="docker:cli", volumeMounts=SOCKET),
+        build.container("lint"),
+        annotations={"dinp.io/containers": "lint"},
+    )
+    found = plan(pod, "/pods/migrate/sidecar")
+    assert (Action.LEAVE, Reason.NO_SOCKET_NAMED) == (found.action, found.finding.reason)
+    assert {Reason.NO_SOCKET_NAMED} == warned(found)
+
+
+def test_jenkins_hears_of_its_step() -> None:
+    """docker.image().inside needs the workspace where the daemon is."""
+    found = plan(build.asking("daemonset", labels={"jenkins/label": "agent"}))
+    assert any("inside" in warning.text for warning in found.warnings)
+    assert not any("inside" in warning.text for warning in plan(build.asking("service")).warnings)
+
+
+def test_warnings_are_told_once() -> None:
+    """Two mounts, one sentence."""
+    mounts = [build.mount("run", "/a"), build.mount("run", "/a/")]
+    pod = build.asking(
+        "sidecar",
+        build.container(volumeMounts=mounts),
+        volumes=[build.host_path("run", "/run")],
+    )
+    assert len(set(plan(pod).warnings)) == len(plan(pod).warnings)
+
+
+def test_a_plan_can_be_printed() -> None:
+    """Frozen, and with the mode and the settings in it."""
+    found = plan(build.asking("sidecar"))
+    assert found.mode is Mode.SIDECAR
+    assert "injected" in repr(found)
+    with pytest.raises(AttributeError):
+        found.mode = None  # type: ignore[misc]  # that is the test
+
+
+def test_warnings_have_an_end() -> None:
+    """The first ones are told, and that there are more."""
+    containers = [build.container(f"c{at}", envFrom=[{}]) for at in range(bounds.WARNINGS + 50)]
+    found = plan(build.asking("sidecar", *containers)).warnings
+    assert bounds.WARNINGS + 1 == len(found)
+    assert Reason.MORE_WARNINGS is found[-1].reason
+    few = plan(build.asking("sidecar", *containers[:100])).warnings
+    assert Reason.MORE_WARNINGS not in {warning.reason for warning in few}

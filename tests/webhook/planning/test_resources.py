@@ -1,0 +1,128 @@
+"""resources: what the daemon requests and is limited to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.webhook import small_pods as build
+from webhook.asking import config as configs
+from webhook.planning import resources
+from webhook.reasons import Reason
+
+REQUESTS = {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "1Gi"}
+LIMIT_RANGER = {"kubernetes.io/limit-ranger": "LimitRanger plugin set: cpu"}
+
+
+@pytest.mark.parametrize(
+    ("requests", "limits", "asked"),
+    [
+        (REQUESTS, None, {}),
+        ({**REQUESTS, "cpu": "2"}, None, {"requests": "cpu=2"}),
+        (REQUESTS, {"cpu": "2"}, {"limits": "cpu=2"}),
+        # A default request gives way to a limit that is asked for.
+        ({**REQUESTS, "cpu": "50m"}, {"cpu": "50m"}, {"limits": "cpu=50m"}),
+        ({**REQUESTS, "cpu": "1"}, {"cpu": "1000m"}, {"requests": "cpu=1", "limits": "cpu=1000m"}),
+    ],
+)
+def test_requests_are_always_explicit(
+    requests: dict[str, str], limits: dict[str, str] | None, asked: dict[str, str]
+) -> None:
+    """Limits where they are asked for."""
+    found = resources.daemon_resources(build.pod(), build.settings(**asked), build.DEFAULT)
+    expected = (
+        {"requests": requests} if limits is None else {"requests": requests, "limits": limits}
+    )
+    assert expected == found
+
+
+def test_requests_over_limits_are_told() -> None:
+    """Where both are the Pod's own, nobody can say which was meant."""
+    settings = build.settings(requests="cpu=2", limits="cpu=1")
+    expected = Reason.REQUEST_OVER_LIMIT.say(resource="cpu", request="2", limit="1")
+    assert expected == resources.daemon_resources(build.pod(), settings, build.DEFAULT)
+
+
+def test_a_limit_range_is_at_work() -> None:
+    """Its defaults for small containers would cap the daemon."""
+    pod = build.pod(annotations=LIMIT_RANGER)
+    expected = {"requests": REQUESTS, "limits": {"cpu": "2", "memory": "4Gi"}}
+    assert expected == resources.daemon_resources(pod, build.settings(), build.DEFAULT)
+    asked = build.settings(limits="memory=8Gi")
+    expected = {"requests": REQUESTS, "limits": {"cpu": "2", "memory": "8Gi"}}
+    assert expected == resources.daemon_resources(pod, asked, build.DEFAULT)
+
+
+@pytest.mark.parametrize("section", ["containers", "initContainers"])
+def test_another_container_limits_ephemeral_storage(section: str) -> None:
+    """The sum bounds the Pod, emptyDirs included."""
+    limited = build.container("a", resources={"limits": {"ephemeral-storage": "1Gi"}})
+    pod = build.pod(build.container("b"), initContainers=[limited])
+    if section == "containers":
+        pod = build.pod(limited)
+    found: Any = resources.daemon_resources(pod, build.settings(), build.DEFAULT)
+    assert found["limits"] == {"ephemeral-storage": "20Gi"}
+
+
+def test_pod_level_resources_bound_all() -> None:
+    """With spec.resources the daemon has none of its own; an empty one is none."""
+    pod = build.pod(resources={"limits": {"cpu": "4"}})
+    assert resources.daemon_resources(pod, build.settings(), build.DEFAULT) is None
+    assert resources.qos_changed(pod, None) is None
+    pod = build.pod(resources={})
+    assert resources.daemon_resources(pod, build.settings(), build.DEFAULT) is not None
+
+
+FULL = {"limits": {"cpu": 1, "memory": "1Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("expected", "of"),
+    [
+        ("BestEffort", [None]),
+        ("BestEffort", [{}, {"requests": None, "limits": {}}]),
+        ("BestEffort", [{"requests": {"cpu": "0"}}]),
+        ("BestEffort", [{"requests": {"ephemeral-storage": "1Gi"}}]),
+        ("BestEffort", [{"requests": {"cpu": "nonsense"}}]),
+        ("Burstable", [{"requests": {"cpu": "1"}}]),
+        ("Burstable", [{"limits": {"cpu": "1"}}]),
+        ("Burstable", [FULL, None]),
+        ("Burstable", [{**FULL, "requests": {"cpu": "500m"}}]),
+        ("Guaranteed", [FULL]),
+        ("Guaranteed", [FULL, {**FULL, "requests": {"cpu": "1000m", "memory": "1024Mi"}}]),
+        ("Guaranteed", [{**FULL, "requests": {"ephemeral-storage": "1Gi"}}]),
+    ],
+)
+def test_qos_class(expected: str, of: list[Any]) -> None:
+    """As the API server computes it."""
+    containers = [build.container(str(at), resources=one) for at, one in enumerate(of)]
+    assert expected == resources.qos_class(containers)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "there", "limits"),
+    [
+        ("BestEffort", "Burstable", None, {}),
+        ("Guaranteed", "Burstable", FULL, {}),
+        ("Guaranteed", None, FULL, {"requests": "cpu=1,memory=1Gi", "limits": "cpu=1,memory=1Gi"}),
+        ("Burstable", None, {"requests": {"cpu": "1"}}, {}),
+    ],
+)
+def test_a_changed_qos_class_is_told(
+    old: str, new: str | None, there: Any, limits: dict[str, str]
+) -> None:
+    """And an unchanged one is not."""
+    pod = build.pod(build.container(resources=there))
+    daemon: Any = resources.daemon_resources(pod, build.settings(**limits), build.DEFAULT)
+    found = resources.qos_changed(pod, daemon)
+    assert (None if new is None else Reason.QOS_CHANGED) == (found and found.reason)
+    assert found is None or (f"from {old} to {new}" in found.text)
+    assert found is None or ("keep it" in found.text) == (old == "Guaranteed")
+
+
+def test_limits_of_the_config_file() -> None:
+    """Explicit too, and a default request gives way to them."""
+    config = configs.parse(b"sidecar: {limits: {memory: 128Mi}, requests: {memory: 1Gi}}")
+    found = resources.daemon_resources(build.pod(), build.settings(config), config)
+    assert found == {"requests": {"memory": "128Mi"}, "limits": {"memory": "128Mi"}}

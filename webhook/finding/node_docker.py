@@ -1,0 +1,114 @@
+"""Find what a Pod mounts of the node's Docker: the socket, its directory, the CLI, its state.
+
+Judged per volumeMount, by the path on the node that the container really sees:
+
+| path on the node (hostPath, subPath joined, cleaned) | Kind |
+|---|---|
+| `docker.sock` in any directory | SOCKET |
+| `/run`, `/var/run`, `/var`, `/` | RUN_DIRECTORY: holds the socket, among much else |
+| `/usr/bin/docker` and the like | CLI |
+| `libltdl.so*` and the like, where that container mounts the CLI too | CLI_LIBRARY |
+| `/var/lib/docker`, containerd's and other CRI sockets | STATE |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from webhook import names
+from webhook.pods import pod as pods
+from webhook.pods.pod import Container, Pod, VolumeMount
+
+RUN_DIRECTORIES: Final = frozenset({"/", "/var", "/run", "/var/run"})
+DEFAULT_PATHS: Final = frozenset({"/var/run/docker.sock", "/run/docker.sock"})
+CLI_PATHS: Final = frozenset(
+    f"{directory}/docker"
+    for directory in ("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin")
+)
+# What a dynamically linked docker CLI of a distribution needs beside it; ours is static.
+CLI_LIBRARIES: Final = ("libltdl.so", "libapparmor.so", "libdevmapper", "libsystemd-journal.so")
+STATE_TREES: Final = (
+    "/var/lib/docker",
+    "/var/lib/containerd",
+    "/run/containerd",
+    "/var/run/containerd",
+    "/run/crio",
+    "/var/run/crio",
+    "/run/dockershim.sock",
+    "/var/run/dockershim.sock",
+    "/run/cri-dockerd.sock",
+    "/var/run/cri-dockerd.sock",
+)
+_STATE_BELOW: Final = tuple(f"{tree}/" for tree in STATE_TREES)
+
+
+class Kind(Enum):
+    """What of the node's Docker a mount shows."""
+
+    SOCKET = auto()
+    RUN_DIRECTORY = auto()
+    CLI = auto()
+    CLI_LIBRARY = auto()
+    STATE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMount:
+    """One volumeMount of the node's Docker."""
+
+    container: str
+    mount: VolumeMount
+    kind: Kind
+    path: str  # on the node
+
+
+def node_mounts(pod: Pod) -> tuple[NodeMount, ...]:
+    """Every volumeMount that shows the node's Docker, in the order of the containers."""
+    host_paths = {
+        volume["name"]: pods.clean_path(path)
+        for volume in pods.volumes(pod)
+        if (path := (volume.get("hostPath") or {}).get("path"))
+        and not names.is_own_volume(volume["name"])
+    }
+    if not host_paths:
+        return ()
+    return tuple(
+        mount for container in pods.containers(pod) for mount in _of(container, host_paths)
+    )
+
+
+def _of(container: Container, host_paths: dict[str, str]) -> Iterator[NodeMount]:
+    seen = []
+    for mount in pods.mounts(container):
+        host_path = host_paths.get(mount["name"])
+        if host_path is not None:
+            path = pods.below(host_path, _sub_path(mount))
+            seen.append((mount, path, _kind(path)))
+    has_cli = any(kind is Kind.CLI for _, _, kind in seen)
+    for mount, path, kind in seen:
+        if kind is not None and (kind is not Kind.CLI_LIBRARY or has_cli):
+            yield NodeMount(container["name"], mount, kind, path)
+
+
+def _sub_path(mount: VolumeMount) -> str:
+    """The subPath; a subPathExpr is one where it refers to no variable."""
+    expression = mount.get("subPathExpr") or ""
+    return mount.get("subPath") or ("" if "$" in expression else expression)
+
+
+def _kind(path: str) -> Kind | None:
+    basename = path.rpartition("/")[2]
+    if basename == "docker.sock":
+        return Kind.SOCKET
+    if path in RUN_DIRECTORIES:
+        return Kind.RUN_DIRECTORY
+    if path in CLI_PATHS:
+        return Kind.CLI
+    if basename.startswith(CLI_LIBRARIES):
+        return Kind.CLI_LIBRARY
+    if path in STATE_TREES or path.startswith(_STATE_BELOW):
+        return Kind.STATE
+    return None

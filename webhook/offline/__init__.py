@@ -1,0 +1,1 @@
+"""dinp inject and uninject: the same, on files."""

@@ -1,0 +1,284 @@
+"""`dinp inject`: what the webhook would do, offline, to the Pods and Pod templates of files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import jsonpatch
+
+from webhook import admission
+from webhook.admission import Injection
+from webhook.asking import config, rules
+from webhook.asking.config import Config, ConfigError
+from webhook.asking.rules import Rule
+from webhook.offline import files, pod_templates
+from webhook.offline.files import Manifest, Unreadable
+from webhook.offline.pod_templates import KubernetesObject
+from webhook.offline.yamledit.nodes import ManifestError
+from webhook.pods import patch
+from webhook.pods.patch import Operation
+from webhook.reasons import Reason
+
+DENIED: Final = 1
+USAGE: Final = 2
+INCOMPLETE: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command's options, by their names."""
+
+    filename: tuple[str, ...]
+    namespace_labels: Mapping[str, str]
+    namespace: str
+    output: str | None
+    diff: bool
+    config: Config
+    verbose: bool
+
+
+@dataclass(slots=True)
+class Report:
+    """What happened so far: lines for standard error, and what the exit code depends on."""
+
+    verbose: bool
+    denied: bool = False
+    incomplete: bool = False
+    patches: list[dict[str, Any]] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        click.echo(_printable(line), err=True)
+
+    def unreadable(self, what: Unreadable) -> None:
+        self.incomplete = True
+        self.say(str(what))
+
+    def injection(self, who: str, injection: Injection) -> None:
+        """One line for the decision and one for each warning."""
+        finding = str(injection.finding)
+        if injection.outcome == "denied":
+            self.denied = True
+            self.say(f"{who}: denied: {finding}")
+        elif injection.outcome == "mutated" and injection.finding.reason in _DONE:
+            self.say(f"{who}: {finding} ({injection.mode})")
+        elif finding not in injection.warnings and self._matters(injection.finding.reason):
+            self.say(f"{who}: {finding}")
+        for warning in injection.warnings:
+            self.say(f"{who}: warning: {warning}")
+
+    def excluded(self, who: str, namespace: str) -> None:
+        if self.verbose:
+            self.say(f"{who}: namespace {namespace} is never sent to the webhook")
+
+    def _matters(self, reason: Reason) -> bool:
+        return self.verbose or reason is not Reason.NOT_REQUESTED
+
+    @property
+    def exit_code(self) -> int:
+        return INCOMPLETE if self.incomplete else DENIED if self.denied else 0
+
+
+_DONE: Final = frozenset({Reason.INJECTED, Reason.MIGRATED})
+
+
+def _printable(line: str) -> str:
+    """One line, whatever names and annotations hold; no escape reaches the terminal."""
+    return "".join(at if at.isprintable() else at.encode("unicode_escape").decode() for at in line)
+
+
+def _parse_labels(_context: click.Context, _option: click.Parameter, text: str) -> dict[str, str]:
+    labels = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, separator, value = part.partition("=")
+        if not separator or not name:
+            raise click.BadParameter(f"{part!r} is not of the form label=value")
+        labels[name] = value
+    return labels
+
+
+def _read_config(_context: click.Context, _option: click.Parameter, path: str | None) -> Config:
+    if path is None:
+        return Config()
+    try:
+        return config.parse(Path(path).read_bytes())
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}") from error
+    except ConfigError as error:
+        raise click.BadParameter(f"{path}: {error}") from error
+
+
+@click.command
+@click.option(
+    "-f",
+    "--filename",
+    required=True,
+    multiple=True,
+    type=click.Path(),
+    show_envvar=True,
+    help="A file, a directory with all below it, or - for standard input. Repeatable.",
+)
+@click.option(
+    "--namespace-labels",
+    default="",
+    callback=_parse_labels,
+    metavar="LABEL=VALUE,...",
+    show_envvar=True,
+    help="Labels of the namespaces that have no Namespace object in the input.",
+)
+@click.option(
+    "-n",
+    "--namespace",
+    default="default",
+    show_default=True,
+    show_envvar=True,
+    help="Namespace of the objects that name none.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["yaml", "json", "patch"]),
+    show_envvar=True,
+    help="The files rewritten (the default), the objects as JSON, or the JSON patches.",
+)
+@click.option("--diff", is_flag=True, show_envvar=True, help="Print what changes, and only that.")
+@click.option(
+    "--config",
+    type=click.Path(),
+    callback=_read_config,
+    show_envvar=True,
+    help="The webhook's config file.",
+)
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    show_envvar=True,
+    help="Name the Pods that ask for nothing, too.",
+)
+@click.pass_context
+def inject(context: click.Context, /, **options: Any) -> None:
+    """Print manifests as the webhook would change their Pods.
+
+    Comments, order and quoting of everything else stay as they are. Decisions and warnings
+    go to standard error. Exit code 1: a Pod was denied, 2: usage or config file, 3: a file
+    could not be read.
+    """
+    chosen = Options(**options)
+    if chosen.diff and chosen.output is not None:
+        raise click.UsageError("--diff prints a diff of the files; leave out --output")
+    report = Report(chosen.verbose)
+    manifests = _read(chosen.filename, report)
+    labels = _namespace_labels(manifests)
+    for file in manifests:
+        for found in _objects(file):
+            namespace = found.namespace or chosen.namespace
+            known = labels.get(namespace, chosen.namespace_labels)
+            rule = rules.for_namespace(namespace, known)
+            operations = list(_inject_object(found, namespace, rule, chosen.config, report))
+            if operations:
+                report.patches.append(_patch(found, namespace, file, operations))
+                jsonpatch.apply_patch(found.value, operations, in_place=True)
+    _write(_output(manifests, chosen, report))
+    context.exit(report.exit_code)
+
+
+def _read(names: Iterable[str], report: Report) -> list[Manifest]:
+    manifests = []
+    for file in files.read(names):
+        if isinstance(file, Manifest):
+            manifests.append(file)
+        else:
+            report.unreadable(file)
+    return manifests
+
+
+def _objects(file: Manifest) -> Iterator[KubernetesObject]:
+    for document in file.documents:
+        yield from pod_templates.objects(document)
+
+
+def _namespace_labels(manifests: Iterable[Manifest]) -> dict[str, dict[str, str]]:
+    return {
+        found.name: found.labels
+        for file in manifests
+        for found in _objects(file)
+        if found.kind == "Namespace"
+    }
+
+
+def _inject_object(
+    found: KubernetesObject, namespace: str, rule: Rule | None, config: Config, report: Report
+) -> Iterator[Operation]:
+    """Yield what changes the object's Pods, as the same rooms decide that the server calls."""
+    templates = list(pod_templates.templates(found))
+    for template in templates:
+        who = f"{found.kind} {namespace}/{found.name}"
+        if len(templates) > 1:
+            who += f" ({template.path[1:].replace('/', '.')})"
+        if rule is None:
+            report.excluded(who, namespace)
+            continue
+        pod = pod_templates.pod_of(template, namespace)
+        injection = admission.inject(pod, rule, config)
+        report.injection(who, injection)
+        if injection.operations:
+            new = pod_templates.template_of(injection.pod, template)
+            yield from patch.diff(template.value, new, template.path)
+
+
+def _patch(
+    found: KubernetesObject, namespace: str, file: Manifest, operations: list[Operation]
+) -> dict[str, Any]:
+    return {
+        "kind": found.kind,
+        "namespace": namespace,
+        "name": found.name,
+        "file": file.name,
+        "patch": operations,
+    }
+
+
+def _output(manifests: list[Manifest], options: Options, report: Report) -> str:
+    if options.output == "patch":
+        return _json(report.patches)
+    if options.output == "json":
+        return _json(_list(manifests))
+    texts = {id(file): _written(file, report) for file in manifests}
+    if options.diff:
+        return "".join(files.diff(file, texts[id(file)]) for file in manifests)
+    return files.joined(texts.values())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _list(manifests: Iterable[Manifest]) -> dict[str, Any]:
+    """The only object, or a List of all of them."""
+    items = [found.value for file in manifests for found in _objects(file)]
+    if len(items) == 1:
+        return items[0]
+    return {"apiVersion": "v1", "kind": "List", "items": items}
+
+
+def _written(file: Manifest, report: Report) -> str:
+    """The new text of a file; empty where none can be made."""
+    try:
+        new = files.written(file)
+    except ManifestError as error:
+        report.unreadable(Unreadable(file.name, error.line, str(error)))
+        return ""
+    for line in new.afresh:
+        report.say(f"{file.name}:{line}: warning: written afresh, without its comments")
+    return new.text
+
+
+def _write(text: str) -> None:
+    sys.stdout.buffer.write(text.encode())  # bytes: Windows would turn newlines into CRLF
+    sys.stdout.buffer.flush()

@@ -1,0 +1,1 @@
+"""What is to be done about a Pod: the whole Plan, and what stands in its way."""

@@ -1,0 +1,174 @@
+"""The client containers: which may be one, and what becomes of each one's variables and mounts."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from webhook import names
+from webhook.asking.config import Config
+from webhook.asking.rules import Mode
+from webhook.asking.settings import Settings
+from webhook.finding.node_docker import Kind, NodeMount
+from webhook.planning import client_env, endpoint, share, socket_mounts
+from webhook.planning.endpoint import Endpoint
+from webhook.pods import pod as pods
+from webhook.pods.pod import Container, EnvVar, VolumeMount
+from webhook.reasons import Finding, Reason
+
+_MIGRATED: Final = frozenset({Kind.SOCKET, Kind.CLI, Kind.CLI_LIBRARY})
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A volumeMount and what it becomes; None: it is removed."""
+
+    old: VolumeMount
+    new: VolumeMount | None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One container that gets a daemon."""
+
+    name: str
+    variables: tuple[EnvVar, ...] = ()
+    removed: tuple[str, ...] = ()
+    mounts: tuple[VolumeMount, ...] = ()
+    replacements: tuple[Replacement, ...] = ()
+    socket_paths: tuple[str, ...] = ()  # mountPaths of the node's socket
+    uses_socket: bool = False  # its processes open a unix socket: the group matters
+    warnings: tuple[Finding, ...] = ()
+
+
+def is_eligible(name: str, config: Config) -> bool:
+    """Whether a container of this name may be a client: not dinp's own, no mesh proxy."""
+    infrastructure = _any_of(config.infrastructure_containers)
+    return not names.is_own_container(name) and infrastructure.fullmatch(name) is None
+
+
+@functools.cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches what one of the shell patterns does; there is one set of them a process."""
+    return re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)")
+
+
+def clients(
+    chosen: Sequence[Container],
+    node_mounts: Iterable[NodeMount],
+    mode: Mode,
+    settings: Settings,
+    config: Config,
+) -> tuple[Client, ...]:
+    """Decide on every chosen container; `node_mounts` are those of the whole Pod."""
+    found: dict[str, list[NodeMount]] = {}
+    for node_mount in node_mounts:
+        found.setdefault(node_mount.container, []).append(node_mount)
+    return tuple(
+        _client(container, found.get(container["name"], ()), mode, settings, config)
+        for container in chosen
+    )
+
+
+def sockets_left(node_mounts: Iterable[NodeMount], decided: Iterable[Client]) -> Iterator[Finding]:
+    """Warn of containers that are no clients, and keep a socket that is dead."""
+    names_ = {client.name for client in decided}
+    for found in node_mounts:
+        if found.kind is Kind.SOCKET and found.container not in names_:
+            path = found.mount["mountPath"]
+            yield Reason.SOCKET_LEFT.say(container=found.container, path=path)
+
+
+def _client(
+    container: Container,
+    found: Sequence[NodeMount],
+    mode: Mode,
+    settings: Settings,
+    config: Config,
+) -> Client:
+    sockets = [node_mount for node_mount in found if node_mount.kind is Kind.SOCKET]
+    socket_paths = [node_mount.mount["mountPath"] for node_mount in sockets]
+    has_socket = bool(sockets) or _has_our_socket(container)
+    where = endpoint.endpoint(mode, settings, config, socket=has_socket)
+    former = _former(settings)
+    env = client_env.client_env(container, where, _node_paths(found), former)
+    mounts = (*share.mounts(settings.share), *(where.mounts if env.uses_daemon else ()))
+    return Client(
+        name=container["name"],
+        variables=env.variables,
+        removed=env.removed,
+        mounts=mounts,
+        replacements=(*_replacements(found, mode), *_left_over(container, mounts, settings)),
+        socket_paths=tuple(socket_paths),
+        uses_socket=mode is not Mode.SERVICE
+        and (has_socket or (env.uses_daemon and where.docker_host == endpoint.UNIX_HOST)),
+        warnings=(*env.warnings, *_mount_warnings(found, mode)),
+    )
+
+
+def _node_paths(found: Iterable[NodeMount]) -> frozenset[str]:
+    """Where the container has the node's socket, or a directory that would hold it."""
+    return frozenset(
+        pods.clean_path(node_mount.mount["mountPath"])
+        for node_mount in found
+        if node_mount.kind in {Kind.SOCKET, Kind.RUN_DIRECTORY}
+    )
+
+
+def _has_our_socket(container: Container) -> bool:
+    """Whether an earlier pass has given the container a socket of ours."""
+    return any(
+        mount["name"] == names.SOCKET
+        or (mount["name"] == names.RUN and mount.get("subPath") == "docker.sock")
+        for mount in pods.mounts(container)
+    )
+
+
+def _former(settings: Settings) -> Endpoint | None:
+    """Where the client found the dinp-dind that is there, if that is elsewhere now."""
+    changed = settings.former not in {None, settings.transport}
+    return endpoint.SIDECAR[settings.former] if settings.former and changed else None
+
+
+def _left_over(
+    container: Container, wanted: Iterable[VolumeMount], settings: Settings
+) -> Iterator[Replacement]:
+    """Mounts that dinp made for a dinp-dind that was asked for otherwise."""
+    if settings.former is None:
+        return
+    former = _former(settings)
+    made = {(mount["name"], mount["mountPath"]) for mount in (former.mounts if former else ())}
+    kept = {(mount["name"], mount["mountPath"]) for mount in wanted}
+    for mount in pods.mounts(container):
+        at = mount["name"], pods.clean_path(mount["mountPath"])
+        if at not in kept and (at in made or mount["name"].startswith(names.SHARE_PREFIX)):
+            yield Replacement(mount, None)
+
+
+def _replacements(found: Iterable[NodeMount], mode: Mode) -> Iterator[Replacement]:
+    for node_mount in found:
+        if node_mount.kind in _MIGRATED:
+            yield Replacement(node_mount.mount, socket_mounts.becomes(node_mount, mode))
+
+
+def _mount_warnings(found: Iterable[NodeMount], mode: Mode) -> Iterator[Finding]:
+    for node_mount in found:
+        blanks = {
+            "container": node_mount.container,
+            "path": node_mount.path,
+            "mount_path": node_mount.mount["mountPath"],
+        }
+        match node_mount.kind:
+            case Kind.SOCKET if mode is Mode.SERVICE:
+                blanks["path"] = node_mount.mount["mountPath"]
+                yield Reason.SOCKET_REMOVED.say(**blanks)
+            case Kind.RUN_DIRECTORY:
+                yield Reason.RUN_DIRECTORY.say(**blanks)
+            case Kind.STATE:
+                yield Reason.NODE_STATE_LEFT.say(**blanks)
+            case _:
+                pass

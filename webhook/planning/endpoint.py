@@ -1,0 +1,103 @@
+"""Where a client finds its daemon: one row a mode and transport.
+
+| mode | transport | DOCKER_HOST | TLS | mounts |
+|---|---|---|---|---|
+| sidecar | tcp | tcp://localhost:2375 | no | |
+| sidecar | tls | tcp://localhost:2376 | yes | dinp-certs |
+| sidecar | unix | unix:///dinp/docker.sock | no | dinp-run |
+| daemonset | | tcp://$(DINP_HOST_IP):2376 | yes | dinp-certs |
+| daemonset | tls: false | tcp://$(DINP_HOST_IP):2375 | no | |
+| daemonset | a migrated socket | unix:///dinp/docker.sock | no | dinp-run |
+| service | | tcp://<service>.<namespace>.svc:2376 | yes | dinp-certs |
+| service | tls: false | tcp://<service>.<namespace>.svc:2375 | no | |
+
+Always scheme and port: docker-py refuses a bare address, and the CLI takes it for 2375.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from webhook import names
+from webhook.asking.config import Config, Transport
+from webhook.asking.rules import Mode
+from webhook.asking.settings import Settings
+from webhook.pods.pod import EnvVar, VolumeMount
+
+HOST_IP: Final = "DINP_HOST_IP"
+_HOST_IP_VARIABLE: Final[EnvVar] = {
+    "name": HOST_IP,
+    "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.hostIP"}},
+}
+UNIX_HOST: Final = f"unix://{names.SOCKET_PATH}"
+_RUN_MOUNT: Final[VolumeMount] = {
+    "name": names.RUN,
+    "mountPath": names.DIRECTORY,
+    "readOnly": True,
+}
+_CERTS_MOUNT: Final[VolumeMount] = {
+    "name": names.CERTS,
+    "mountPath": names.CERTS_PATH,
+    "readOnly": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a client needs to reach its daemon."""
+
+    docker_host: str
+    tls: bool = False
+    proxy_host: str | None = None  # as NO_PROXY wants it; None: a unix socket, never proxied
+    first: tuple[EnvVar, ...] = ()  # declared before DOCKER_HOST, which refers to it
+    mounts: tuple[VolumeMount, ...] = ()
+    # Where published ports are, for testcontainers: from a unix DOCKER_HOST it would guess
+    # the gateway of the bridge.
+    ports_host: str | None = None
+
+
+def endpoint(mode: Mode, settings: Settings, config: Config, *, socket: bool) -> Endpoint:
+    """The endpoint of a client; `socket`: it mounted the node's Docker socket."""
+    if mode is Mode.SIDECAR:
+        return SIDECAR[settings.transport]
+    if mode is Mode.SERVICE:
+        return _service(config)
+    return _daemonset(config, socket=socket)
+
+
+LOCALHOST: Final = "localhost"
+SIDECAR: Final[dict[Transport, Endpoint]] = {
+    "tcp": Endpoint("tcp://localhost:2375", proxy_host=LOCALHOST),
+    "tls": Endpoint("tcp://localhost:2376", tls=True, proxy_host=LOCALHOST, mounts=(_CERTS_MOUNT,)),
+    "unix": Endpoint(UNIX_HOST, mounts=(_RUN_MOUNT,), ports_host="localhost"),
+}
+
+
+def _service(config: Config) -> Endpoint:
+    host = service_host(config)
+    if config.service.tls:
+        return Endpoint(f"tcp://{host}:2376", tls=True, proxy_host=host, mounts=(_CERTS_MOUNT,))
+    return Endpoint(f"tcp://{host}:2375", proxy_host=host)
+
+
+def service_host(config: Config) -> str:
+    """The DNS name of the shared daemons' Service."""
+    return f"{config.service.name}.{config.service.namespace}.svc"
+
+
+def _daemonset(config: Config, *, socket: bool) -> Endpoint:
+    address = f"$({HOST_IP})"
+    host = f"[{address}]" if config.daemonset.ip_family == "IPv6" else address
+    ports_host = host if config.daemonset.host_network else None
+    if socket:
+        first = (_HOST_IP_VARIABLE,) if ports_host else ()
+        return Endpoint(UNIX_HOST, first=first, mounts=(_RUN_MOUNT,), ports_host=ports_host)
+    return Endpoint(
+        f"tcp://{host}:{2376 if config.daemonset.tls else 2375}",
+        tls=config.daemonset.tls,
+        proxy_host=address,
+        first=(_HOST_IP_VARIABLE,),
+        mounts=(_CERTS_MOUNT,) if config.daemonset.tls else (),
+        ports_host=ports_host,
+    )

@@ -1,0 +1,172 @@
+"""Why a request cannot work on this Pod. One table: mode -> checks, first obstacle wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from webhook import names
+from webhook.asking.config import Config
+from webhook.asking.rules import Mode
+from webhook.asking.settings import Settings
+from webhook.planning import endpoint, sidecar
+from webhook.pods import edits
+from webhook.pods import pod as pods
+from webhook.pods.pod import Container, Pod, Volume
+from webhook.reasons import Finding, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the checks look at; `volumes` are those that dinp adds, now or in an earlier pass."""
+
+    pod: Pod
+    settings: Settings
+    config: Config
+    volumes: tuple[Volume, ...]
+
+
+Check = Callable[[Question], Finding | None]
+
+
+def obstacle(mode: Mode, question: Question) -> Finding | None:
+    """The first reason why `mode` cannot work, or None."""
+    for check in _CHECKS[mode]:
+        finding = check(question)
+        if finding is not None:
+            return finding
+    return None
+
+
+def _windows(question: Question) -> Finding | None:
+    spec = question.pod["spec"]
+    systems = (
+        (spec.get("os") or {}).get("name"),
+        (spec.get("nodeSelector") or {}).get("kubernetes.io/os"),
+    )
+    return Reason.WINDOWS.say() if "windows" in systems else None
+
+
+def _host_network(question: Question) -> Finding | None:
+    return Reason.HOST_NETWORK.say() if question.pod["spec"].get("hostNetwork") else None
+
+
+def _host_users(question: Question) -> Finding | None:
+    spec = question.pod["spec"]
+    unprivileged = question.config.sidecar.unprivileged_runtime_classes
+    if spec.get("hostUsers") is not False or spec.get("runtimeClassName") in unprivileged:
+        return None
+    return Reason.HOST_USERS.say()
+
+
+def _pvc_with_fs_group(question: Question) -> Finding | None:
+    context = question.pod["spec"].get("securityContext") or {}
+    wanted = question.settings.storage
+    if wanted.kind != "pvc" or context.get("fsGroup") is None:
+        return None
+    return Reason.PVC_WITH_FS_GROUP.say(value=f"pvc:{wanted.name}")
+
+
+def _dns_policy(question: Question) -> Finding | None:
+    """The Service's name is known to the cluster's DNS alone.
+
+    With hostNetwork, ClusterFirst falls back to the node's resolver.
+    """
+    spec = question.pod["spec"]
+    policy = spec.get("dnsPolicy") or "ClusterFirst"
+    works = {"ClusterFirstWithHostNet"} | (set() if spec.get("hostNetwork") else {"ClusterFirst"})
+    if policy in works:
+        return None
+    return Reason.DNS_POLICY.say(policy=policy, host=endpoint.service_host(question.config))
+
+
+def _container_names(question: Question) -> Finding | None:
+    for container in question.pod["spec"]["containers"]:
+        if names.is_own_container(container["name"]):
+            return _taken("container", container["name"], "$.spec.containers")
+    for container in question.pod["spec"].get("initContainers") or ():
+        name = container["name"]
+        if not names.is_own_container(name):
+            continue
+        ours = any(names.is_own_volume(mount["name"]) for mount in pods.mounts(container))
+        if not (ours and _is_dind_or_other(container)):
+            return _taken("init container", name, "$.spec.initContainers")
+    return None
+
+
+def _is_dind_or_other(container: Container) -> bool:
+    return container["name"] != names.DIND or sidecar.is_ours(container)
+
+
+def _volume_names(question: Question) -> Finding | None:
+    """A volume of ours that is there already (a second pass) is one that we would add again.
+
+    Beside a dinp-dind that is there it may be one that we made for other annotations.
+    """
+    planned = {volume["name"]: volume for volume in question.volumes}
+    in_place = sidecar.in_place(question.pod) is not None
+    for volume in pods.volumes(question.pod):
+        name = volume["name"]
+        if not names.is_own_volume(name) or edits.covers(volume, planned.get(name)):
+            continue
+        sources = {source for source, value in volume.items() if value is not None}
+        if not (in_place and sources & _RENEWABLE):
+            return _taken("volume", name, "$.spec.volumes")
+    return None
+
+
+# Sources of sidecar mode's volumes.
+_RENEWABLE: Final = frozenset({"emptyDir", "persistentVolumeClaim", "ephemeral", "configMap"})
+
+
+def _mount_paths(question: Question) -> Finding | None:
+    in_place = sidecar.in_place(question.pod)
+    for container in pods.containers(question.pod):
+        if container is in_place:  # made anew, without it
+            continue
+        for mount in pods.mounts(container):
+            # Cleaning takes nothing out of a name: most paths need none.
+            if names.DIRECTORY not in mount["mountPath"] or names.is_own_volume(mount["name"]):
+                continue
+            if pods.is_within(pods.clean_path(mount["mountPath"]), names.DIRECTORY):
+                return _taken("mount", mount["mountPath"], f"container {container['name']}")
+    return None
+
+
+def _dind_of_sidecar_mode(question: Question) -> Finding | None:
+    """An exported Pod of sidecar mode that now asks for a shared daemon."""
+    there = sidecar.in_place(question.pod) is not None
+    return Reason.SIDECAR_IN_PLACE.say() if there else None
+
+
+def _share_paths(question: Question) -> Finding | None:
+    shared = {share.path for share in question.settings.share}
+    if not shared:
+        return None
+    in_place = sidecar.in_place(question.pod)
+    for container in pods.containers(question.pod):
+        for mount in () if container is in_place else pods.mounts(container):
+            path = pods.clean_path(mount["mountPath"])
+            if path in shared and not names.is_own_volume(mount["name"]):
+                return Reason.SHARE_TAKEN.say(path=path, container=container["name"])
+    return None
+
+
+def _taken(what: str, name: str, where: str) -> Finding:
+    return Reason.NAME_TAKEN.say(what=what, name=name, where=where)
+
+
+_CHECKS: Final[dict[Mode, tuple[Check, ...]]] = {
+    Mode.SIDECAR: (
+        *(_windows, _host_network, _host_users, _pvc_with_fs_group),
+        *(_container_names, _volume_names, _mount_paths, _share_paths),
+    ),
+    Mode.DAEMONSET: (
+        *(_windows, _container_names, _dind_of_sidecar_mode, _volume_names, _mount_paths),
+    ),
+    Mode.SERVICE: (
+        *(_windows, _dns_policy, _container_names, _dind_of_sidecar_mode),
+        *(_volume_names, _mount_paths),
+    ),
+}

@@ -1,0 +1,291 @@
+"""decide: what is to be done with a Pod, as a value, before anything is done.
+
+request (who asks for which mode) -> under migrate: the socket and the triage -> annotations
+-> the Pod's own daemon, obstacles -> containers, their variables and mounts -> Plan
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from webhook import names
+from webhook.asking import request
+from webhook.asking.annotations import read_settings, unknown_annotations
+from webhook.asking.config import Config
+from webhook.asking.request import Request
+from webhook.asking.rules import Mode, Rule, Source
+from webhook.asking.settings import Settings
+from webhook.finding import node_docker, pod_daemons, triage
+from webhook.finding.node_docker import Kind, NodeMount
+from webhook.finding.triage import Judgement, Verdict
+from webhook.planning import clients as clients_
+from webhook.planning import excess, obstacles, sidecar
+from webhook.planning.additions import Daemon, daemon
+from webhook.planning.clients import Client
+from webhook.pods import bounds
+from webhook.pods import pod as pods
+from webhook.pods.pod import Container, Pod
+from webhook.reasons import Finding, Reason
+
+
+class Action(StrEnum):
+    """What becomes of the Pod."""
+
+    INJECT = "inject"
+    LEAVE = "leave"
+    DENY = "deny"
+
+
+# Of the reasons for which nothing is injected: those that refuse the Pod, because its
+# author asked for something that is wrong.
+_DENIED: Final = frozenset(
+    {
+        Reason.BAD_VALUE,
+        Reason.CONFLICTING_REQUEST,
+        Reason.SHARED_DAEMON_NOT_ALLOWED,
+        Reason.SIDECAR_ONLY,
+        Reason.UNKNOWN_CONTAINER,
+        Reason.IMAGE_NOT_ALLOWED,
+        Reason.DAEMON_CONFIG_NOT_ALLOWED,
+        Reason.DIND_IMAGE_NOT_ALLOWED,
+        Reason.FLAG_NOT_ALLOWED,
+        Reason.REQUEST_OVER_LIMIT,
+        Reason.NO_ELIGIBLE_CONTAINER,
+        Reason.TOO_LONG,
+    }
+)
+# Those that people should hear of, though the Pod is left as it is.
+_WARNED: Final = frozenset(
+    {Reason.NODE_AGENT, Reason.OWN_DAEMON, Reason.NO_CONTAINER, Reason.NO_SOCKET_NAMED}
+)
+
+# Of a node agent's signals, the first ones; a warning is short.
+_SIGNALS_TOLD: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done. `note_status`: a Pod that is left gets the reason in dinp.io/status."""
+
+    action: Action
+    finding: Finding
+    mode: Mode | None = None
+    settings: Settings | None = None
+    clients: tuple[Client, ...] = ()
+    daemon: Daemon | None = None
+    warnings: tuple[Finding, ...] = ()
+    note_status: bool = False
+
+
+def decide(pod: Pod, rule: Rule, config: Config) -> Plan:
+    """Decide on a Pod that is well formed (`pod.problem` is None)."""
+    decided = _decide(pod, rule, config)
+    if decided.action is Action.LEAVE and _is_asked(decided.finding, rule) and _has_dind(pod):
+        # Where somebody asks, a container of that name is dinp's or does not run: policies may
+        # admit it by its name.
+        why = Reason.BORROWED_NAME.say(container=names.DIND, why=decided.finding.text)
+        return Plan(Action.DENY, why, decided.mode)
+    return decided
+
+
+def _is_asked(finding: Finding, rule: Rule) -> bool:
+    """Whether the Pod or its namespace wants a daemon, be it that there is a reason against it."""
+    if finding.reason is Reason.NOT_REQUESTED:  # or by every Pod, and this one has no client
+        return rule.source is Source.INJECT
+    return finding.reason not in {Reason.OPTED_OUT, Reason.MIRROR_POD}
+
+
+def _has_dind(pod: Pod) -> bool:
+    return any(container["name"] == names.DIND for container in pods.containers(pod))
+
+
+def _decide(pod: Pod, rule: Rule, config: Config) -> Plan:
+    asked = request.requested(pod, rule, config)
+    if isinstance(asked, Finding):
+        return _without_injection(asked)
+    too_long = excess.excess(pod)
+    if too_long is not None:
+        return _refused(too_long, asked)
+    seen = _look(pod, asked)
+    hands_off = _hands_off(pod, asked, seen)
+    if hands_off is not None:
+        return _without_injection(hands_off, asked.mode)
+    settings = read_settings(pod, asked.mode, config)
+    if isinstance(settings, Finding):
+        return _refused(settings, asked)
+    settings = _in_place(pod, settings)
+    chosen = _chosen(pod, asked, settings, config, seen)
+    if isinstance(chosen, Finding):
+        return _without_injection(chosen, asked.mode)
+    return _plan(pod, asked, settings, config, chosen, seen)
+
+
+def _without_injection(finding: Finding, mode: Mode | None = None) -> Plan:
+    action = Action.DENY if finding.reason in _DENIED else Action.LEAVE
+    warnings = (finding,) if finding.reason in _WARNED else ()
+    return Plan(action, finding, mode, warnings=warnings)
+
+
+def _in_place(pod: Pod, settings: Settings) -> Settings:
+    """With what has to be known of the dinp-dind that is there, which is made anew."""
+    existing = sidecar.in_place(pod)
+    if existing is None:
+        return settings
+    return dataclasses.replace(settings, former=sidecar.transport_of(existing))
+
+
+class _Seen(NamedTuple):
+    """What the Pod has of the node's Docker; judged only under the migrate label."""
+
+    node_mounts: tuple[NodeMount, ...]
+    sockets: frozenset[str]  # containers that mount the socket
+    judgement: Judgement | None
+
+
+def _look(pod: Pod, asked: Request) -> _Seen:
+    node_mounts = node_docker.node_mounts(pod)
+    sockets = frozenset(found.container for found in node_mounts if found.kind is Kind.SOCKET)
+    judgement = triage.judge(pod) if asked.migrate and sockets else None
+    return _Seen(node_mounts, sockets, judgement)
+
+
+def _hands_off(pod: Pod, asked: Request, seen: _Seen) -> Finding | None:
+    """Why this Pod is none of ours, though its namespace or it itself asks.
+
+    Under the migrate label: Pods without the node's socket, and node agents, which want the
+    node's own containers. In any case: Pods with a daemon of their own.
+    """
+    if asked.migrate and not seen.sockets:
+        return Reason.NOT_REQUESTED.say()
+    if seen.judgement is not None and seen.judgement.verdict is Verdict.NODE:
+        signals = ", ".join(seen.judgement.signals[:_SIGNALS_TOLD])
+        return Reason.NODE_AGENT.say(signals=signals, mode=asked.mode.value)
+    own = next(pod_daemons.own_daemons(pod, seen.node_mounts), None)
+    return None if own is None else Reason.OWN_DAEMON.say(where=own.where)
+
+
+def _chosen(
+    pod: Pod, asked: Request, settings: Settings, config: Config, seen: _Seen
+) -> Sequence[Container] | Finding:
+    """The client containers: all eligible ones, or those that are named, or have the socket."""
+    everyone = {
+        container["name"]: container
+        for container in pods.containers(pod)
+        if not names.is_own_container(container["name"])
+    }
+    named = settings.containers
+    present = everyone.keys() & set(named or ())
+    if named is not None:
+        missing = [name for name in named if name not in everyone]
+        if missing and not _is_tekton(pod):
+            return Reason.UNKNOWN_CONTAINER.say(names=", ".join(missing), known=", ".join(everyone))
+        if not present:
+            return Reason.NO_CONTAINER.say(names=", ".join(named))
+    chosen = []
+    for name, container in everyone.items():
+        wanted = name in present if named is not None else clients_.is_eligible(name, config)
+        if wanted and (not asked.migrate or name in seen.sockets):
+            chosen.append(container)
+    migrated_before = names.MODE_LABEL in pods.labels_of(pod)
+    if asked.migrate and named is not None and not chosen and not migrated_before:
+        sockets = ", ".join(sorted(seen.sockets))
+        return Reason.NO_SOCKET_NAMED.say(names=", ".join(named), sockets=sockets)
+    if asked.explicit and not chosen:
+        return Reason.NO_ELIGIBLE_CONTAINER.say()
+    return chosen or Reason.NOT_REQUESTED.say()
+
+
+def _is_tekton(pod: Pod) -> bool:
+    """Tekton copies the annotations of a run to every Pod of its pipeline."""
+    return any(name.startswith("tekton.dev/") for name in pods.labels_of(pod))
+
+
+def _plan(
+    pod: Pod,
+    asked: Request,
+    settings: Settings,
+    config: Config,
+    chosen: Sequence[Container],
+    seen: _Seen,
+) -> Plan:
+    decided = clients_.clients(chosen, seen.node_mounts, asked.mode, settings, config)
+    wanted = daemon(pod, decided, seen.node_mounts, asked.mode, settings, config)
+    if isinstance(wanted, Finding):
+        return _refused(wanted, asked)
+    question = obstacles.Question(pod, settings, config, wanted.known_volumes)
+    blocked = obstacles.obstacle(asked.mode, question)
+    if blocked is not None:
+        return _blocked(blocked, asked)
+    warnings = [*_general_warnings(pod, asked, settings, config), *wanted.warnings]
+    if seen.judgement is not None and seen.judgement.verdict is Verdict.UNSURE:
+        warnings.append(Reason.UNSURE.say())
+    warnings += clients_.sockets_left(seen.node_mounts, decided)
+    for client in decided:
+        warnings += client.warnings
+    return Plan(
+        Action.INJECT, _done(decided), asked.mode, settings, decided, wanted, _told(warnings)
+    )
+
+
+def _told(warnings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Each once, as far as anybody reads them."""
+    told = tuple(dict.fromkeys(warnings))
+    if len(told) <= bounds.WARNINGS:
+        return told
+    return (*told[: bounds.WARNINGS], Reason.MORE_WARNINGS.say())
+
+
+def _refused(finding: Finding, asked: Request) -> Plan:
+    """A wrong request is denied, whoever asks; a Pod that is too long, where its author asks."""
+    if finding.reason is Reason.TOO_LONG:
+        return _blocked(finding, asked)
+    return _without_injection(finding, asked.mode)
+
+
+def _blocked(finding: Finding, asked: Request) -> Plan:
+    """An explicit request is denied; a namespace's default leaves the Pod, and says so."""
+    if asked.explicit:
+        return Plan(Action.DENY, finding, asked.mode)
+    return Plan(Action.LEAVE, finding, asked.mode, warnings=(finding,), note_status=True)
+
+
+def _done(decided: Iterable[Client]) -> Finding:
+    decided = tuple(decided)
+    paths = [
+        f"{path} in container {client.name}" for client in decided for path in client.socket_paths
+    ]
+    if paths:
+        return Reason.MIGRATED.say(paths=", ".join(paths))
+    users = [client.name for client in decided if client.variables]
+    containers = ", ".join(users) or "(none: each sets DOCKER_HOST itself)"
+    return Reason.INJECTED.say(containers=containers)
+
+
+def _general_warnings(
+    pod: Pod, asked: Request, settings: Settings, config: Config
+) -> Iterator[Finding]:
+    yield from unknown_annotations(pod)
+    if settings.containers is not None:
+        known = {container["name"] for container in pods.containers(pod)}
+        missing = [name for name in settings.containers if name not in known]
+        if missing:
+            yield Reason.TEKTON_CONTAINERS.say(names=", ".join(missing))
+    if asked.mode.is_shared:
+        jenkins = "jenkins/label" in pods.labels_of(pod)
+        text = "; Jenkins' docker.image().inside needs sidecar mode" if jenkins else ""
+        yield Reason.BIND_MOUNTS_SHARED.say(jenkins=text)
+        if not (asked.mode is Mode.DAEMONSET and config.daemonset.host_network):
+            yield Reason.PUBLISHED_PORTS.say()
+    else:
+        yield from _sidecar_warnings(pod, settings)
+
+
+def _sidecar_warnings(pod: Pod, settings: Settings) -> Iterator[Finding]:
+    if pod["spec"].get("resources") and settings.own_resources:
+        yield Reason.POD_LEVEL_RESOURCES.say()
+    if settings.storage.kind == "pvc":
+        yield Reason.PVC_SHARED.say(claim=settings.storage.name)

@@ -1,0 +1,98 @@
+"""Requests and limits of the daemon, and what they do to the Pod's QoS class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Final, Literal
+
+from webhook.asking.config import Config
+from webhook.asking.settings import Settings
+from webhook.pods import pod as pods
+from webhook.pods import quantity
+from webhook.pods.pod import Container, Pod, Quantity, Resources
+from webhook.reasons import Finding, Reason
+
+# Set by the LimitRanger on Pods whose containers it gave defaults: a LimitRange is at work,
+# and would give the daemon the defaults meant for small containers.
+LIMIT_RANGER: Final = "kubernetes.io/limit-ranger"
+_STORAGE: Final = "ephemeral-storage"
+
+QosClass = Literal["Guaranteed", "Burstable", "BestEffort"]
+
+
+def daemon_resources(pod: Pod, settings: Settings, config: Config) -> Resources | Finding | None:
+    """What the daemon requests and is limited to.
+
+    None where the Pod has Pod-level resources (KEP-2837): they bound all containers. A
+    Finding where the annotations contradict each other.
+    """
+    if pod["spec"].get("resources"):
+        return None
+    limits = _limits(pod, settings, config)
+    requests: dict[str, Quantity] = {}
+    for resource, request in settings.requests.items():
+        limit = limits.get(resource)
+        if limit is None or quantity.parse(request) <= quantity.parse(limit):
+            requests[resource] = request
+        elif settings.own_requests:
+            return Reason.REQUEST_OVER_LIMIT.say(resource=resource, request=request, limit=limit)
+        else:
+            requests[resource] = limit
+    return {"requests": requests, "limits": limits} if limits else {"requests": requests}
+
+
+def _limits(pod: Pod, settings: Settings, config: Config) -> dict[str, Quantity]:
+    limits: dict[str, Quantity] = {}
+    if LIMIT_RANGER in pods.annotations_of(pod):
+        limits |= config.sidecar.limit_range_limits
+    # The sum of the containers' limits bounds the whole Pod, emptyDirs included: without
+    # one of its own, the daemon's first pull would have the Pod evicted.
+    if any(_STORAGE in _of(container, "limits") for container in pods.containers(pod)):
+        limits[_STORAGE] = config.sidecar.ephemeral_storage_limit
+    return limits | settings.limits
+
+
+def qos_changed(pod: Pod, daemon: Resources | None) -> Finding | None:
+    """A warning where the daemon changes the Pod's QoS class, or None."""
+    if daemon is None:
+        return None
+    old = qos_class(pods.containers(pod))
+    # Guaranteed and BestEffort are what every container has to be.
+    new = old if qos_class([{"name": "", "resources": daemon}]) == old else "Burstable"
+    if old == new:
+        return None
+    keep = "; dinp.io/requests and dinp.io/limits with equal cpu and memory keep it"
+    return Reason.QOS_CHANGED.say(old=old, new=new, hint=keep if old == "Guaranteed" else "")
+
+
+def qos_class(containers: Iterable[Container]) -> QosClass:
+    """The QoS class as the API server computes it (pkg/apis/core/helper/qos, Kubernetes 1.34).
+
+    Only cpu and memory count; a request that is not set is the same as the limit.
+    """
+    guaranteed, any_set = True, False
+    for container in containers:
+        resources = container.get("resources") or {}
+        requests = _compute(resources.get("requests"))
+        limits = _compute(resources.get("limits"))
+        any_set = any_set or bool(requests or limits)
+        complete = limits.keys() == {"cpu", "memory"}
+        guaranteed = guaranteed and complete and {**limits, **requests} == limits
+        if any_set and not guaranteed:
+            return "Burstable"
+    return "Guaranteed" if any_set else "BestEffort"
+
+
+def _of(container: Container, field: Literal["requests", "limits"]) -> dict[str, Quantity]:
+    return (container.get("resources") or {}).get(field) or {}
+
+
+def _compute(resources: dict[str, Quantity] | None) -> dict[str, Decimal]:
+    found: dict[str, Decimal] = {}
+    if not resources:
+        return found
+    for name in ("cpu", "memory"):
+        if name in resources and (value := quantity.parse_or_zero(resources[name])) > 0:
+            found[name] = value
+    return found

@@ -1,0 +1,1 @@
+"""dinp serve: the server, its connections and ports, its certificate, its log and its metrics."""
