@@ -64,7 +64,7 @@ def _wholes(body: bytes) -> Stages:
 
 def _jsonpatch(pod: dict[str, Any]) -> float:
     decided = plan.decide(pod, _RULE, _CONFIG)  # type: ignore[arg-type]  # a Pod is a dict
-    new = mutation.mutate(pod, decided, _CONFIG)  # type: ignore[arg-type]
+    new = mutation.mutate(pod, decided)  # type: ignore[arg-type]
     return statistics.median(_round(lambda: jsonpatch.make_patch(pod, new), 1) for _ in range(20))
 
 
@@ -90,7 +90,7 @@ def _stopwatch(body: bytes) -> dict[str, float]:
     times["decode and check"] = time.perf_counter()
     decided = plan.decide(pod, _RULE, _CONFIG)
     times["decide"] = time.perf_counter()
-    new = mutation.mutate(pod, decided, _CONFIG)
+    new = mutation.mutate(pod, decided)
     times["mutate"] = time.perf_counter()
     operations = patch.diff(pod, new)
     times["diff"] = time.perf_counter()

@@ -46,13 +46,13 @@ def measure(pod: dict[str, Any]) -> dict[str, float]:
     """The stages for one Pod; a Pod that takes no part in a stage is timed on doing nothing."""
     body = msgspec.json.encode(admission_review(pod))
     decided = plan.decide(pod, _RULE, _CONFIG)  # type: ignore[arg-type]  # a Pod is a dict
-    new = mutation.mutate(pod, decided, _CONFIG)  # type: ignore[arg-type]
+    new = mutation.mutate(pod, decided)  # type: ignore[arg-type]
     return {
         "bytes": len(body),
         "msgspec, untyped decode": _micros(lambda: msgspec.json.decode(body)),
         "decode and check": _micros(lambda: admission._decode(body)),  # noqa: SLF001 - a stage
         "decide": _micros(lambda: plan.decide(pod, _RULE, _CONFIG)),  # type: ignore[arg-type]
-        "mutate": _micros(lambda: mutation.mutate(pod, decided, _CONFIG)),  # type: ignore[arg-type]
+        "mutate": _micros(lambda: mutation.mutate(pod, decided)),  # type: ignore[arg-type]
         "diff": _micros(lambda: patch.diff(pod, new)),
         "whole review": _micros(lambda: admission.review(body, _RULE, _CONFIG)),
     }

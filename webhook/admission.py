@@ -123,7 +123,7 @@ def _inject(pod: Pod, problem: str | None, rule: Rule, config: Config) -> Inject
     if problem is not None:
         return _unchanged(pod, Reason.INVALID_POD.say(problem=problem))
     decided = plan.decide(pod, rule, config)
-    new = mutate(pod, decided, config)
+    new = mutate(pod, decided)
     operations = patch.diff(pod, new)
     finding = decided.finding
     if decided.action is Action.INJECT and not operations:
@@ -202,12 +202,12 @@ def _decode(body: bytes | bytearray) -> tuple[AdmissionRequest[Any], Pod, str | 
 def _with_whole_own(pod: Pod, body: bytes | bytearray) -> Pod:
     """The Pod with all fields of dinp's own containers: they are made anew, whatever they hold."""
     there = pod["spec"].get("initContainers") or []
-    if not any(names.is_own_container(container["name"]) for container in there):
+    if not any(names.is_dinps_container(container["name"]) for container in there):
         return pod
     whole = _own_decoder.decode(body).request.object
     read = (whole and whole["spec"].get("initContainers")) or []
     both = zip(there, cast("list[Container]", read), strict=True)
-    mixed = [all_ if names.is_own_container(one["name"]) else one for one, all_ in both]
+    mixed = [all_ if names.is_dinps_container(one["name"]) else one for one, all_ in both]
     return {**pod, "spec": {**pod["spec"], "initContainers": mixed}}
 
 

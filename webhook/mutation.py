@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from webhook import __version__, names
-from webhook.asking.config import Config
-from webhook.asking.rules import Mode
-from webhook.planning.additions import Daemon
+from webhook.planning.additions import Additions
 from webhook.planning.clients import Client
 from webhook.planning.plan import Action, Plan
 from webhook.pods import bounds, edits
 from webhook.pods import pod as pods
-from webhook.pods.pod import Container, Pod, PodSpec, VolumeMount
+from webhook.pods.pod import Container, Pod, PodSpec
 
 # Two lists of lines in JSON, where a control character takes six.
 _LONGEST_STATUS: Final = 12 * bounds.STATUS + 4096
 
 
-def mutate(pod: Pod, plan: Plan, config: Config) -> Pod:
+def mutate(pod: Pod, plan: Plan) -> Pod:
     """The Pod as `plan` wants it; the same object where nothing changes.
 
     `mutate(mutate(pod)) == mutate(pod)`, with a Plan decided anew for each: what an earlier
@@ -30,75 +28,75 @@ def mutate(pod: Pod, plan: Plan, config: Config) -> Pod:
     if plan.action is Action.LEAVE and plan.note_status:
         skipped = _Status(skipped=plan.finding.reason.value, warnings=[plan.finding.text])
         return _with_status(pod, plan, skipped)
-    if plan.action is not Action.INJECT or plan.daemon is None or plan.mode is None:
+    if plan.action is not Action.INJECT or plan.additions is None or plan.mode is None:
         return pod
-    spec = _spec(pod["spec"], plan.clients, plan.daemon, config)
+    spec = _spec(pod["spec"], plan.clients, plan.additions)
     changed: Pod = pod if spec is pod["spec"] else {**pod, "spec": spec}
     changed = edits.with_metadata(changed, "labels", names.MODE_LABEL, plan.mode.value)
-    changed = _with_evictable_volumes(changed, plan.daemon)
+    changed = _with_evictable_volumes(changed, plan.additions)
     return pod if changed is pod else _with_status(changed, plan, _done(pod, changed, plan))
 
 
-def _spec(spec: PodSpec, clients: Iterable[Client], daemon: Daemon, config: Config) -> PodSpec:
+def _spec(spec: PodSpec, clients: Iterable[Client], additions: Additions) -> PodSpec:
     by_name = {client.name: client for client in clients}
-    replacements = [found for client in by_name.values() for found in client.replacements]
-    becomes = {id(found.old): found.new for found in replacements}
 
     def edit(container: Container) -> Container:
         client = by_name.get(container["name"])
-        return container if client is None else _edited(container, client, becomes)
+        return container if client is None else _edited(container, client)
 
-    replaced = {found.old["name"] for found in replacements}
+    replaced = {gone.volume for client in by_name.values() for gone in client.replacements}
     new = edits.map_containers(spec, edit)
     new = edits.without_unused_volumes(new, replaced)
-    new = edits.with_volumes(new, daemon.volumes)
-    new = edits.with_init_containers(new, daemon.init_containers, _left_over(spec, daemon))
-    if daemon.renews:
+    new = edits.with_volumes(new, additions.volumes)
+    new = edits.with_init_containers(new, additions.init_containers, _left_over(spec, additions))
+    if additions.renews:
         ours = {volume["name"] for volume in new.get("volumes") or ()}
-        new = edits.without_unused_volumes(new, filter(names.is_own_volume, ours))
-    if daemon.supplemental_group is not None:
-        new = edits.with_supplemental_group(new, daemon.supplemental_group)
-    if config.sidecar.image_pull_secret and daemon.init_containers:
-        new = edits.with_image_pull_secret(new, config.sidecar.image_pull_secret)
+        new = edits.without_unused_volumes(new, filter(names.is_dinps_volume, ours))
+    if additions.supplemental_group is not None:
+        new = edits.with_supplemental_group(new, additions.supplemental_group)
+    if additions.image_pull_secret is not None:
+        new = edits.with_image_pull_secret(new, additions.image_pull_secret)
     return new
 
 
-def _left_over(spec: PodSpec, daemon: Daemon) -> set[str]:
+def _left_over(spec: PodSpec, additions: Additions) -> set[str]:
     """dinp's init containers that belong to a dinp-dind that was asked for otherwise."""
-    if not daemon.renews:
+    if not additions.renews:
         return set()
     there = {container["name"] for container in spec.get("initContainers") or ()}
-    wanted = {container["name"] for container in daemon.init_containers}
-    return set(filter(names.is_own_container, there - wanted))
+    wanted = {container["name"] for container in additions.init_containers}
+    return set(filter(names.is_dinps_container, there - wanted))
 
 
-def _edited(
-    container: Container, client: Client, becomes: Mapping[int, VolumeMount | None]
-) -> Container:
-    """`becomes` has what is replaced in the whole Pod, by identity."""
+def _edited(container: Container, client: Client) -> Container:
     new = container
     if client.replacements:
-        kept = [becomes.get(id(mount), mount) for mount in pods.mounts(container)]
+        becomes = {replacement.at: replacement.new for replacement in client.replacements}
+        kept = [becomes.get(at, mount) for at, mount in enumerate(pods.mounts(container))]
         new = {**new, "volumeMounts": [mount for mount in kept if mount is not None]}
     new = edits.without_env(new, client.removed)
     new = edits.with_env(new, client.variables)
     return edits.with_mounts(new, client.mounts)
 
 
-def _with_evictable_volumes(pod: Pod, daemon: Daemon) -> Pod:
+def _with_evictable_volumes(pod: Pod, additions: Additions) -> Pod:
     """Keep the cluster autoscaler's mind: where local volumes do not pin the node, nor do ours."""
     listed = pods.annotations_of(pod).get(pods.SAFE_TO_EVICT)
     if listed is None:
         return pod
     known = [name.strip() for name in listed.split(",") if name.strip()]
-    ours = [volume["name"] for volume in daemon.volumes if volume.get("emptyDir") is not None]
+    ours = [volume["name"] for volume in additions.volumes if volume.get("emptyDir") is not None]
     merged = ",".join(dict.fromkeys([*known, *ours]))
     return edits.with_metadata(pod, "annotations", pods.SAFE_TO_EVICT, merged)
 
 
 def _done(old: Pod, new: Pod, plan: Plan) -> _Status:
-    kept = {id(container) for container in pods.containers(old)}
-    edited = {container["name"] for container in pods.containers(new) if id(container) not in kept}
+    before = {container["name"]: container for container in pods.containers(old)}
+    edited = {
+        container["name"]
+        for container in pods.containers(new)
+        if container is not before.get(container["name"])
+    }
     changed = (_changed(client) for client in plan.clients if client.name in edited)
     return _Status(
         changed=[text[: bounds.QUOTED] for text in changed if text],
@@ -131,8 +129,7 @@ def _with_status(pod: Pod, plan: Plan, status: _Status) -> Pod:
     earlier = _earlier_status(pod)
     status.version = __version__
     status.mode = "" if plan.mode is None else plan.mode.value
-    if plan.settings is not None and plan.mode is Mode.SIDECAR:
-        status.transport = plan.settings.transport
+    status.transport = plan.transport
     if not status.skipped:
         status.changed = _told([*earlier.changed, *status.changed])
     status.warnings = _told([*earlier.warnings, *status.warnings])

@@ -69,12 +69,12 @@ NO_TOKEN_MOUNT: Final[VolumeMount] = {
 }
 
 
-def is_own_volume(name: str) -> bool:
+def is_dinps_volume(name: str) -> bool:
     """Whether a volume of this name is dinp's."""
     return name.startswith(_PREFIX) and (name in VOLUMES or name.startswith(SHARE_PREFIX))
 
 
-def is_own_container(name: str) -> bool:
+def is_dinps_container(name: str) -> bool:
     """Whether a container of this name is dinp's."""
     if not name.startswith(_PREFIX):
         return False

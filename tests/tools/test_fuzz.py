@@ -103,7 +103,7 @@ def test_endless_review_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_second_pass_that_changes_something(monkeypatch: pytest.MonkeyPatch) -> None:
     """A patch after which a second review has operations again is a problem."""
 
-    def mutate(pod: Any, _plan: object, _config: Config) -> Any:
+    def mutate(pod: Any, _plan: object) -> Any:
         labels = pod["metadata"].get("labels", {})
         return {**pod, "metadata": {**pod["metadata"], "labels": {**labels, f"n{len(labels)}": ""}}}
 

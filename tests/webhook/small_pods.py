@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any, cast
@@ -76,12 +77,14 @@ def env(container_: Container) -> dict[str, str | None]:
     return {var["name"]: var.get("value") for var in container_.get("env") or ()}
 
 
-def settings(config: Config = DEFAULT, /, **annotations: str) -> Settings:
-    """Settings by annotations, named without dinp.io/ and with _ for -."""
+def settings(
+    config: Config = DEFAULT, mode: Mode = Mode.SIDECAR, /, **annotations: str
+) -> Settings:
+    """Settings by annotations, named without dinp.io/ and with _ for -; in any mode those of sidecar's."""
     keys = {f"dinp.io/{name.replace('_', '-')}": value for name, value in annotations.items()}
     found = read_settings(pod(annotations=keys), Mode.SIDECAR, config)
     assert isinstance(found, Settings), found
-    return found
+    return dataclasses.replace(found, mode=mode)
 
 
 def dind(found: Pod) -> Container:

@@ -23,7 +23,7 @@ EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 def done(
     pod: Pod, path: str = "/pods/annotated/shared", config: Config = build.DEFAULT
 ) -> dict[str, Any]:
-    result: Any = mutate(pod, decide(pod, RULES[path], config), config)
+    result: Any = mutate(pod, decide(pod, RULES[path], config))
     return result  # type: ignore[no-any-return]  # a Pod is a dict
 
 

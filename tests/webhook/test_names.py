@@ -12,19 +12,19 @@ from webhook import names
 )
 def test_volumes_of_dinp(name: str) -> None:
     """The six volumes by name, and shares by their prefix; other names are the user's."""
-    assert names.is_own_volume(name)
-    assert names.is_own_volume("dinp-share-0")
-    assert not names.is_own_volume(f"{name}s")
-    assert not names.is_own_volume("work")
+    assert names.is_dinps_volume(name)
+    assert names.is_dinps_volume("dinp-share-0")
+    assert not names.is_dinps_volume(f"{name}s")
+    assert not names.is_dinps_volume("work")
 
 
 @pytest.mark.parametrize("name", ["dinp-dind", "dinp-cli", "dinp-seed-0", "dinp-seed-11"])
 def test_containers_of_dinp(name: str) -> None:
     """The daemon, the CLI's copier, and seeds."""
-    assert names.is_own_container(name)
+    assert names.is_dinps_container(name)
 
 
 @pytest.mark.parametrize("name", ["dinp", "dinp-client", "dinp-dinder", "build", "my-dinp-dind"])
 def test_containers_of_others(name: str) -> None:
     """A name that only begins like one of dinp's is the user's."""
-    assert not names.is_own_container(name)
+    assert not names.is_dinps_container(name)

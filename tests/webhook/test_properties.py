@@ -19,8 +19,10 @@ from tests.webhook import small_pods as build
 from tests.webhook.small_pods import Case
 from webhook import admission, names
 from webhook.admission import Injection, ReviewError
+from webhook.asking.annotations import read_settings
 from webhook.asking.config import Config
 from webhook.asking.rules import RULES, Rule
+from webhook.asking.settings import Settings
 from webhook.planning import plan
 from webhook.planning.plan import Action
 from webhook.planning.sidecar import SCRIPT
@@ -216,13 +218,15 @@ def test_daemon_gets_what_was_asked_literally(case: Case) -> None:
     """`$` in an annotation reaches dockerd as it is, whatever variables there are."""
     pod, rule, config = case
     decided = plan.decide(pod, rule, config)
-    if decided.action is not Action.INJECT or decided.settings is None or decided.mode != "sidecar":
+    if decided.action is not Action.INJECT or decided.mode != "sidecar":
         return
     new = inject(pod, rule, config).pod
     dind = build.dind(new)
     seen = environment(dind)
     args = [expand(arg, seen) for arg in dind.get("args") or ()]
-    wanted = decided.settings.dockerd_args
+    settings = read_settings(pod, decided.mode, config)
+    assert isinstance(settings, Settings)
+    wanted = settings.dockerd_args
     assert list(wanted) == args[len(args) - len(wanted) :]
     assert SCRIPT == expand((dind.get("command") or ["", "", ""])[2], seen)
     if config.sidecar.proxy is not None:
@@ -240,7 +244,7 @@ def test_a_dind_that_is_there_is_dinps(case: Case) -> None:
     new = inject(pod, rule, config).pod
     others = [c for c in pod["spec"].get("initContainers") or () if c["name"] != names.DIND]
     without: Pod = {**pod, "spec": {**pod["spec"], "initContainers": others}}
-    expected = plan.decide(without, rule, config).daemon
+    expected = plan.decide(without, rule, config).additions
     found, made = build.dind(new), expected.init_containers[0] if expected is not None else None
     if made is not None:
         for field in ("command", "args", "securityContext", "startupProbe", "restartPolicy"):
@@ -248,7 +252,7 @@ def test_a_dind_that_is_there_is_dinps(case: Case) -> None:
         assert found.keys() - made.keys() <= _ALSO
         ours = {mount["mountPath"]: mount["name"] for mount in pods.mounts(made)}
         theirs = {mount["mountPath"]: mount["name"] for mount in pods.mounts(found)}
-        system = {path: name for path, name in ours.items() if names.is_own_volume(name)}
+        system = {path: name for path, name in ours.items() if names.is_dinps_volume(name)}
         assert system.items() <= theirs.items()
         assert not any(names.is_system(path) for path in theirs.keys() - ours.keys())
     reserved = {var["name"] for var in pods.env(found)} & {"LD_PRELOAD", "PATH", "DOCKER_HOST"}

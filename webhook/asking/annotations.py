@@ -18,7 +18,7 @@ from typing import Final, get_args
 
 from webhook import names
 from webhook.asking import rules, storage
-from webhook.asking.config import Config, Transport
+from webhook.asking.config import Config, Transport, forbids_mount
 from webhook.asking.rules import Mode
 from webhook.asking.settings import DaemonConfig, Settings, Share, over_defaults
 from webhook.pods import bounds, image, quantity
@@ -70,7 +70,7 @@ def read_settings(pod: Pod, mode: Mode, config: Config) -> Settings | Finding:
         if asked.setdefault("rootless", rootless) != rootless:
             kind = "one with rootless in its name" if asked["rootless"] else "one without rootless"
             return _bad("dinp.io/image", wanted, f"with dinp.io/rootless expected {kind}")
-    return over_defaults(asked, config)
+    return over_defaults(asked, mode, config)
 
 
 def unknown_annotations(pod: Pod) -> Iterator[Finding]:
@@ -180,7 +180,7 @@ def _share(key: str, value: str, config: Config) -> object:
         path, _, option = item.partition(":")
         if not path.startswith("/") or option not in {"", "seed"} or pods.clean_path(path) != path:
             return _bad(key, item, "expected absolute, clean paths, each maybe with :seed")
-        if names.is_system(path) or config.forbids_mount_at(path):
+        if names.is_system(path) or forbids_mount(config.sidecar.daemon_config_keys, path):
             return _bad(key, item, "this path cannot be shared")
         shares.append(Share(path, seed=option == "seed"))
     if len({share.path for share in shares}) != len(shares) or not shares:

@@ -171,9 +171,10 @@ class Config(_Strict, frozen=True):
     # The Secret with client certificates for shared daemons, in the Pod's namespace.
     client_tls_secret: Name = "dinp-client-tls"  # noqa: S105 - a Secret's name, not a secret
 
-    def forbids_mount_at(self, path: str) -> bool:
-        """Whether a mount at this clean path would configure the daemon, which no Pod may here."""
-        return self.sidecar.daemon_config_keys == () and pod.is_within(path, names.DOCKERS_CONFIG)
+
+def forbids_mount(daemon_config_keys: tuple[str, ...] | None, path: str) -> bool:
+    """Whether a mount at this clean path would configure the daemon, where no Pod may do so."""
+    return daemon_config_keys == () and pod.is_within(path, names.DOCKERS_CONFIG)
 
 
 # PyYAML raises more than its own errors, for values such as 2026-99-99 and !!bool x.

@@ -1,13 +1,26 @@
-"""What a Pod's annotations and the config file ask of the daemon."""
+"""Everything that is asked of a Pod's daemon: annotation over config file over default, one value.
+
+Nobody below reads the config file beside it.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, Final, Literal
 
 from webhook.asking import storage
-from webhook.asking.config import Config, Resources, Transport
+from webhook.asking.config import (
+    AddressPool,
+    Config,
+    Daemonset,
+    FromSecret,
+    Resources,
+    Service,
+    Sidecar,
+    Transport,
+    forbids_mount,
+)
+from webhook.asking.rules import Mode
 from webhook.asking.storage import Storage
 
 
@@ -29,8 +42,10 @@ class DaemonConfig:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the annotations say, over what the config file says."""
+    """Fields are those of the config file's `sidecar`, `daemonset` and `service`, and the annotations'."""
 
+    mode: Mode
+    # What annotations may say, too.
     transport: Transport
     rootless: bool
     image: str
@@ -40,40 +55,71 @@ class Settings:
     registry_mirrors: tuple[str, ...]
     insecure_registries: tuple[str, ...]
     daemon_config: DaemonConfig | None
+    # What only the config file says.
+    default_image: str  # `sidecar.image`; shared modes take the docker CLI out of it
+    rootless_image: str
+    allowed_images: tuple[str, ...]
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"]
+    image_pull_secret: str | None
+    limit_range_limits: Resources
+    ephemeral_storage_limit: str
+    daemon_config_keys: tuple[str, ...] | None
+    bip: str
+    default_address_pools: tuple[AddressPool, ...]
+    proxy: dict[Literal["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"], str | FromSecret] | None
+    socket_group: int
+    unprivileged_runtime_classes: tuple[str, ...]
+    startup_seconds: int
+    daemonset: Daemonset
+    service: Service
+    infrastructure_containers: tuple[str, ...]
+    client_tls_secret: str
+    # What only annotations say.
     containers: tuple[str, ...] | None = None  # None: all eligible ones
     share: tuple[Share, ...] = ()
     dockerd_args: tuple[str, ...] = ()
-    own_requests: bool = False  # requests come from the annotation
-    own_resources: bool = False  # requests or limits do
-    own_image: bool = False  # the image does
-    former: Transport | None = (
-        None  # of a dinp-dind that is there already, whose clients may use it
-    )
+    # Whether it is the annotations that say it.
+    asks_requests: bool = False
+    asks_resources: bool = False  # requests or limits
+    asks_image: bool = False
+
+    def forbids_mount_at(self, path: str) -> bool:
+        """Whether a mount at this clean path would configure the daemon, which no Pod may here."""
+        return forbids_mount(self.daemon_config_keys, path)
 
 
-def over_defaults(asked: dict[str, object], config: Config) -> Settings:
+# Fields that are the config file's as they are.
+_OF_SIDECAR: Final = tuple(
+    name
+    for name in Sidecar.__struct_fields__
+    if name in Settings.__dataclass_fields__ and name not in {"image", "storage", "daemon_config"}
+)
+_OF_FILE: Final = tuple(
+    name for name in Config.__struct_fields__ if name in Settings.__dataclass_fields__
+)
+
+
+def over_defaults(asked: dict[str, object], mode: Mode, config: Config) -> Settings:
     """Lay what the annotations ask, by field, over what the config file says."""
     sidecar = config.sidecar
     rootless = bool(asked.get("rootless", sidecar.rootless))
-    optional = DaemonConfig(sidecar.daemon_config, optional=True) if sidecar.daemon_config else None
-    defaults = Settings(
-        transport=sidecar.transport,
-        rootless=rootless,
-        image=sidecar.rootless_image if rootless else sidecar.image,
-        requests=sidecar.requests,
-        limits=sidecar.limits,
-        storage=storage.parse(sidecar.storage),
-        registry_mirrors=sidecar.registry_mirrors,
-        insecure_registries=sidecar.insecure_registries,
-        daemon_config=optional,
-        own_requests="requests" in asked,
-        own_resources=not asked.keys().isdisjoint({"requests", "limits"}),
-        own_image="image" in asked,
-    )
-    if not asked:
-        return defaults
+    name = sidecar.daemon_config
+    said: dict[str, Any] = {
+        **{field: getattr(sidecar, field) for field in _OF_SIDECAR},
+        **{field: getattr(config, field) for field in _OF_FILE},
+        "default_image": sidecar.image,
+        "image": sidecar.rootless_image if rootless else sidecar.image,
+        "storage": storage.parse(sidecar.storage),
+        "daemon_config": DaemonConfig(name, optional=True) if name else None,
+        **asked,
+    }
     for field in ("requests", "limits"):
-        if field in asked:
-            merged = {**getattr(defaults, field), **cast("Resources", asked[field])}
-            asked[field] = merged
-    return dataclasses.replace(defaults, **asked)  # type: ignore[arg-type]  # rows name real fields
+        if field in asked:  # resource by resource
+            said[field] = {**getattr(sidecar, field), **said[field]}
+    return Settings(
+        mode=mode,
+        asks_requests="requests" in asked,
+        asks_resources=not asked.keys().isdisjoint({"requests", "limits"}),
+        asks_image="image" in asked,
+        **said,
+    )

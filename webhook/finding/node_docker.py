@@ -60,6 +60,7 @@ class NodeMount:
     """One volumeMount of the node's Docker."""
 
     container: str
+    at: int  # in the container's volumeMounts
     mount: VolumeMount
     kind: Kind
     path: str  # on the node
@@ -71,7 +72,7 @@ def node_mounts(pod: Pod) -> tuple[NodeMount, ...]:
         volume["name"]: pods.clean_path(path)
         for volume in pods.volumes(pod)
         if (path := (volume.get("hostPath") or {}).get("path"))
-        and not names.is_own_volume(volume["name"])
+        and not names.is_dinps_volume(volume["name"])
     }
     if not host_paths:
         return ()
@@ -82,15 +83,15 @@ def node_mounts(pod: Pod) -> tuple[NodeMount, ...]:
 
 def _of(container: Container, host_paths: dict[str, str]) -> Iterator[NodeMount]:
     seen = []
-    for mount in pods.mounts(container):
+    for at, mount in enumerate(pods.mounts(container)):
         host_path = host_paths.get(mount["name"])
         if host_path is not None:
             path = pods.below(host_path, _sub_path(mount))
-            seen.append((mount, path, _kind(path)))
-    has_cli = any(kind is Kind.CLI for _, _, kind in seen)
-    for mount, path, kind in seen:
+            seen.append((at, mount, path, _kind(path)))
+    has_cli = any(kind is Kind.CLI for *_, kind in seen)
+    for at, mount, path, kind in seen:
         if kind is not None and (kind is not Kind.CLI_LIBRARY or has_cli):
-            yield NodeMount(container["name"], mount, kind, path)
+            yield NodeMount(container["name"], at, mount, kind, path)
 
 
 def _sub_path(mount: VolumeMount) -> str:

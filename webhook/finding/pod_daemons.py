@@ -29,14 +29,14 @@ _IN_SHELL: Final = re.compile(
 )
 
 
-class OwnDaemon(NamedTuple):
-    """A container that runs a daemon, and a phrase that says so."""
+class PodDaemon(NamedTuple):
+    """A container that runs a daemon which the Pod brings, and a phrase that says so."""
 
     container: Container
     where: str
 
 
-def own_daemons(pod: Pod, found: Sequence[NodeMount]) -> Iterator[OwnDaemon]:
+def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> Iterator[PodDaemon]:
     """Which containers run a daemon of the Pod's own; `found` is what it mounts of the node.
 
     | container | own daemon |
@@ -52,12 +52,12 @@ def own_daemons(pod: Pod, found: Sequence[NodeMount]) -> Iterator[OwnDaemon]:
     preset = pods.labels_of(pod).get("preset-dind-enabled") == "true"
     for container in pods.containers(pod):
         name = container["name"]
-        if name in clients or names.is_own_container(name):
+        if name in clients or names.is_dinps_container(name):
             continue
         if how := _daemon_in(container):
-            yield OwnDaemon(container, f"container {name} {how}")
+            yield PodDaemon(container, f"container {name} {how}")
         elif preset:
-            yield OwnDaemon(container, "label preset-dind-enabled is true")
+            yield PodDaemon(container, "label preset-dind-enabled is true")
 
 
 def _daemon_in(container: Container) -> str | None:

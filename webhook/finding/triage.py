@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from webhook import names
 from webhook.finding import node_docker, pod_daemons
 from webhook.finding.node_docker import Kind, NodeMount
-from webhook.finding.pod_daemons import OwnDaemon
+from webhook.finding.pod_daemons import PodDaemon
 from webhook.pods import bounds
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, PodSpec, Volume
@@ -44,10 +44,10 @@ class Judgement:
     score: int = 0
 
 
-def judge(pod: Pod) -> Judgement:
-    """Judge a Pod; the first row that matches wins.
+def judge(pod: Pod, node_mounts: tuple[NodeMount, ...], daemons: Sequence[PodDaemon]) -> Judgement:
+    """Judge a Pod by what it mounts of the node and which daemons it brings; the first row wins.
 
-    | own daemon | of the node's Docker it mounts | and | Verdict |
+    | a daemon in it | of the node's Docker it mounts | and | Verdict |
     |---|---|---|---|
     | yes | | it serves other Pods (`_serves`) | PROVIDER |
     | yes | the socket | | MIXED |
@@ -59,10 +59,9 @@ def judge(pod: Pod) -> Judgement:
     | no | | a volume would show it, but is mounted nowhere | INERT |
     | no | | | NONE |
     """
-    seen = _look(pod)
-    daemons = tuple(pod_daemons.own_daemons(pod, seen.found))
+    seen = _look(pod, node_mounts)
     if daemons:
-        return _with_own_daemon(seen, daemons)
+        return _with_daemon(seen, daemons)
     scored = _scored(seen)
     if seen.users or (seen.found and scored.verdict is Verdict.NODE):
         return scored
@@ -72,7 +71,7 @@ def judge(pod: Pod) -> Judgement:
 # ---- what a Pod has of the node ----------------------------------------------------------
 
 
-def _with_own_daemon(seen: _Seen, daemons: Sequence[OwnDaemon]) -> Judgement:
+def _with_daemon(seen: _Seen, daemons: Sequence[PodDaemon]) -> Judgement:
     where = tuple(dict.fromkeys(daemon.where for daemon in daemons))
     if any(_serves(daemon.container, seen) for daemon in daemons):
         return Judgement(Verdict.PROVIDER, where)
@@ -107,8 +106,7 @@ class _Seen(NamedTuple):
     users: tuple[Container, ...]  # containers with a way to the node's Docker
 
 
-def _look(pod: Pod) -> _Seen:
-    found = node_docker.node_mounts(pod)
+def _look(pod: Pod, found: tuple[NodeMount, ...]) -> _Seen:
     reached = {mount.container for mount in found if mount.kind in _REACHING}
     host_paths = {
         volume["name"]: pods.clean_path(host_path.get("path") or "/")

@@ -11,20 +11,17 @@ kubelet would create the missing file as a directory).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
 from webhook import names
-from webhook.asking.config import Config
-from webhook.finding.node_docker import NodeMount
+from webhook.asking.settings import Settings
+from webhook.finding.found import Found
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, VolumeMount
 from webhook.reasons import Finding, Reason
 
-# Sources of a projected volume that are the Pod's own credentials: whoever has them acts as the
-# Pod (KEP-1205; KEP-4317, for certificates).
-_CREDENTIALS: Final = ("serviceAccountToken", "podCertificate")
 # What a read-only mount says of the mounts beneath it (KEP-3857), the loosest first; absent is
 # Disabled.
 _RECURSIVE: Final = ("Disabled", "IfPossible", "Enabled")
@@ -34,8 +31,7 @@ _RECURSIVE: Final = ("Disabled", "IfPossible", "Enabled")
 class _Mirror:
     """What has been mirrored so far: mountPath -> (mount, container it came from)."""
 
-    pod: Pod
-    config: Config
+    settings: Settings
     written_by_init: frozenset[str]  # volumes
     credentials: frozenset[str]  # volumes
     by_path: dict[str, tuple[VolumeMount, str]] = field(default_factory=dict)
@@ -43,41 +39,28 @@ class _Mirror:
 
 
 def mirror(
-    pod: Pod, clients: Sequence[Container], node_mounts: Iterable[NodeMount], config: Config
+    pod: Pod, clients: Sequence[Container], found: Found, settings: Settings
 ) -> tuple[tuple[VolumeMount, ...], tuple[Finding, ...]]:
     """The volumeMounts for the daemon, and what people should know.
 
-    `node_mounts` of the Pod are nothing that the daemon should see. Of two volumes at one
-    path the default container's wins, else the first container's.
+    The node's Docker is nothing that the daemon should see. Of two volumes at one path the
+    default container's wins, else the first container's.
     """
-    excluded = {id(found.mount) for found in node_mounts}
+    excluded = {(it.container, it.at) for it in found.node_mounts}
     written = frozenset(_written_by_init(pod, excluded))
-    result = _Mirror(pod, config, written, credentials(pod))
-    default = pods.default_container(pod)["name"]
+    result = _Mirror(settings, written, found.credentials)
+    default = found.default_container["name"]
     init = {container["name"] for container in pod["spec"].get("initContainers") or ()}
     for container in sorted(clients, key=lambda c: (c["name"] != default, c["name"] in init)):
-        for mount in pods.mounts(container):
+        for at, mount in enumerate(pods.mounts(container)):
             path = pods.clean_path(mount["mountPath"])
-            if id(mount) not in excluded and _is_eligible(mount, path):
+            if (container["name"], at) not in excluded and _is_eligible(mount, path):
                 _add(result, container, mount, path)
     return tuple(mount for mount, _ in result.by_path.values()), tuple(result.warnings)
 
 
-def credentials(pod: Pod) -> frozenset[str]:
-    """The volumes with a token of the Pod's ServiceAccount, or a certificate of the Pod's.
-
-    A daemon that runs anybody's builds must not have them, at whatever path.
-    """
-    return frozenset(
-        volume["name"]
-        for volume in pods.volumes(pod)
-        for source in (volume.get("projected") or {}).get("sources") or ()
-        if any(source.get(kind) is not None for kind in _CREDENTIALS)
-    )
-
-
 def _is_eligible(mount: VolumeMount, path: str) -> bool:
-    return not names.is_own_volume(mount["name"]) and may_be_at(path)
+    return not names.is_dinps_volume(mount["name"]) and may_be_at(path)
 
 
 def may_be_at(path: str) -> bool:
@@ -85,26 +68,26 @@ def may_be_at(path: str) -> bool:
     return path.startswith("/") and not names.is_system(path)
 
 
-def without_forbidden(container: Container, config: Config) -> Container:
+def without_forbidden(container: Container, settings: Settings) -> Container:
     """The container without its mounts at a place where the config file forbids them."""
     there = pods.mounts(container)
-    kept = [m for m in there if not config.forbids_mount_at(pods.clean_path(m["mountPath"]))]
+    kept = [m for m in there if not settings.forbids_mount_at(pods.clean_path(m["mountPath"]))]
     return container if len(kept) == len(there) else {**container, "volumeMounts": kept}
 
 
-def _written_by_init(pod: Pod, excluded: Collection[int]) -> Iterator[str]:
+def _written_by_init(pod: Pod, excluded: Collection[tuple[str, int]]) -> Iterator[str]:
     """Volumes that an init container may write: files in them may not exist yet."""
     for container in pod["spec"].get("initContainers") or ():
-        if names.is_own_container(container["name"]):
+        if names.is_dinps_container(container["name"]):
             continue
-        for mount in pods.mounts(container):
-            if not mount.get("readOnly") and id(mount) not in excluded:
+        for at, mount in enumerate(pods.mounts(container)):
+            if not mount.get("readOnly") and (container["name"], at) not in excluded:
                 yield mount["name"]
 
 
 def _add(result: _Mirror, container: Container, mount: VolumeMount, path: str) -> None:
     blanks = {"container": container["name"], "path": path}
-    if result.config.forbids_mount_at(path):
+    if result.settings.forbids_mount_at(path):
         result.warnings.append(Reason.DAEMON_CONFIG_MOUNT.say(**blanks))
         return
     if mount["name"] in result.credentials:

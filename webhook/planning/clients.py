@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from webhook import names
-from webhook.asking.config import Config
+from webhook.asking.config import Transport
 from webhook.asking.rules import Mode
 from webhook.asking.settings import Settings
+from webhook.finding.found import Found
 from webhook.finding.node_docker import Kind, NodeMount
-from webhook.planning import client_env, endpoint, share, socket_mounts
+from webhook.planning import client_env, endpoint, share, sidecar, socket_mounts
 from webhook.planning.endpoint import Endpoint
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, EnvVar, VolumeMount
@@ -25,9 +26,10 @@ _MIGRATED: Final = frozenset({Kind.SOCKET, Kind.CLI, Kind.CLI_LIBRARY})
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A volumeMount and what it becomes; None: it is removed."""
+    """What becomes of a volumeMount; None: it is removed."""
 
-    old: VolumeMount
+    at: int  # in the container's volumeMounts
+    volume: str  # of the mount that is there
     new: VolumeMount | None
 
 
@@ -45,10 +47,10 @@ class Client:
     warnings: tuple[Finding, ...] = ()
 
 
-def is_eligible(name: str, config: Config) -> bool:
-    """Whether a container of this name may be a client: not dinp's own, no mesh proxy."""
-    infrastructure = _any_of(config.infrastructure_containers)
-    return not names.is_own_container(name) and infrastructure.fullmatch(name) is None
+def is_eligible(name: str, settings: Settings) -> bool:
+    """Whether a container of this name may be a client: not one of dinp's, no mesh proxy."""
+    infrastructure = _any_of(settings.infrastructure_containers)
+    return not names.is_dinps_container(name) and infrastructure.fullmatch(name) is None
 
 
 @functools.cache
@@ -57,19 +59,14 @@ def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)")
 
 
-def clients(
-    chosen: Sequence[Container],
-    node_mounts: Iterable[NodeMount],
-    mode: Mode,
-    settings: Settings,
-    config: Config,
-) -> tuple[Client, ...]:
-    """Decide on every chosen container; `node_mounts` are those of the whole Pod."""
-    found: dict[str, list[NodeMount]] = {}
-    for node_mount in node_mounts:
-        found.setdefault(node_mount.container, []).append(node_mount)
+def clients(chosen: Sequence[Container], found: Found, settings: Settings) -> tuple[Client, ...]:
+    """Decide on every chosen container."""
+    mounts: dict[str, list[NodeMount]] = {}
+    for node_mount in found.node_mounts:
+        mounts.setdefault(node_mount.container, []).append(node_mount)
+    former = None if found.dind is None else sidecar.transport_of(found.dind)
     return tuple(
-        _client(container, found.get(container["name"], ()), mode, settings, config)
+        _client(container, mounts.get(container["name"], ()), former, settings)
         for container in chosen
     )
 
@@ -86,23 +83,26 @@ def sockets_left(node_mounts: Iterable[NodeMount], decided: Iterable[Client]) ->
 def _client(
     container: Container,
     found: Sequence[NodeMount],
-    mode: Mode,
+    former: Transport | None,
     settings: Settings,
-    config: Config,
 ) -> Client:
+    """`former`: of the dinp-dind that is there already, whose client this may have been."""
+    mode = settings.mode
     sockets = [node_mount for node_mount in found if node_mount.kind is Kind.SOCKET]
     socket_paths = [node_mount.mount["mountPath"] for node_mount in sockets]
     has_socket = bool(sockets) or _has_our_socket(container)
-    where = endpoint.endpoint(mode, settings, config, socket=has_socket)
-    former = _former(settings)
-    env = client_env.client_env(container, where, _node_paths(found), former)
+    where = endpoint.endpoint(settings, socket=has_socket)
+    changed = former not in {None, settings.transport}
+    elsewhere = endpoint.SIDECAR[former] if former and changed else None
+    env = client_env.client_env(container, where, _node_paths(found), elsewhere)
     mounts = (*share.mounts(settings.share), *(where.mounts if env.uses_daemon else ()))
+    gone = () if former is None else _left_over(container, mounts, elsewhere)
     return Client(
         name=container["name"],
         variables=env.variables,
         removed=env.removed,
         mounts=mounts,
-        replacements=(*_replacements(found, mode), *_left_over(container, mounts, settings)),
+        replacements=(*_replacements(found, mode), *gone),
         socket_paths=tuple(socket_paths),
         uses_socket=mode is not Mode.SERVICE
         and (has_socket or (env.uses_daemon and where.docker_host == endpoint.UNIX_HOST)),
@@ -128,31 +128,23 @@ def _has_our_socket(container: Container) -> bool:
     )
 
 
-def _former(settings: Settings) -> Endpoint | None:
-    """Where the client found the dinp-dind that is there, if that is elsewhere now."""
-    changed = settings.former not in {None, settings.transport}
-    return endpoint.SIDECAR[settings.former] if settings.former and changed else None
-
-
 def _left_over(
-    container: Container, wanted: Iterable[VolumeMount], settings: Settings
+    container: Container, wanted: Iterable[VolumeMount], former: Endpoint | None
 ) -> Iterator[Replacement]:
-    """Mounts that dinp made for a dinp-dind that was asked for otherwise."""
-    if settings.former is None:
-        return
-    former = _former(settings)
+    """Mounts that dinp made for a dinp-dind that was asked for otherwise, and then was at `former`."""
     made = {(mount["name"], mount["mountPath"]) for mount in (former.mounts if former else ())}
     kept = {(mount["name"], mount["mountPath"]) for mount in wanted}
-    for mount in pods.mounts(container):
-        at = mount["name"], pods.clean_path(mount["mountPath"])
-        if at not in kept and (at in made or mount["name"].startswith(names.SHARE_PREFIX)):
-            yield Replacement(mount, None)
+    for at, mount in enumerate(pods.mounts(container)):
+        one = mount["name"], pods.clean_path(mount["mountPath"])
+        if one not in kept and (one in made or mount["name"].startswith(names.SHARE_PREFIX)):
+            yield Replacement(at, mount["name"], None)
 
 
 def _replacements(found: Iterable[NodeMount], mode: Mode) -> Iterator[Replacement]:
     for node_mount in found:
         if node_mount.kind in _MIGRATED:
-            yield Replacement(node_mount.mount, socket_mounts.becomes(node_mount, mode))
+            new = socket_mounts.becomes(node_mount, mode)
+            yield Replacement(node_mount.at, node_mount.mount["name"], new)
 
 
 def _mount_warnings(found: Iterable[NodeMount], mode: Mode) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from webhook import names
-from webhook.asking.config import Config, Transport
+from webhook.asking.config import Daemonset, Service, Transport
 from webhook.asking.rules import Mode
 from webhook.asking.settings import Settings
 from webhook.pods.pod import EnvVar, VolumeMount
@@ -57,13 +57,13 @@ class Endpoint:
     ports_host: str | None = None
 
 
-def endpoint(mode: Mode, settings: Settings, config: Config, *, socket: bool) -> Endpoint:
+def endpoint(settings: Settings, *, socket: bool) -> Endpoint:
     """The endpoint of a client; `socket`: it mounted the node's Docker socket."""
-    if mode is Mode.SIDECAR:
+    if settings.mode is Mode.SIDECAR:
         return SIDECAR[settings.transport]
-    if mode is Mode.SERVICE:
-        return _service(config)
-    return _daemonset(config, socket=socket)
+    if settings.mode is Mode.SERVICE:
+        return _service(settings.service)
+    return _daemonset(settings.daemonset, socket=socket)
 
 
 LOCALHOST: Final = "localhost"
@@ -74,30 +74,30 @@ SIDECAR: Final[dict[Transport, Endpoint]] = {
 }
 
 
-def _service(config: Config) -> Endpoint:
-    host = service_host(config)
-    if config.service.tls:
+def _service(service: Service) -> Endpoint:
+    host = service_host(service)
+    if service.tls:
         return Endpoint(f"tcp://{host}:2376", tls=True, proxy_host=host, mounts=(_CERTS_MOUNT,))
     return Endpoint(f"tcp://{host}:2375", proxy_host=host)
 
 
-def service_host(config: Config) -> str:
+def service_host(service: Service) -> str:
     """The DNS name of the shared daemons' Service."""
-    return f"{config.service.name}.{config.service.namespace}.svc"
+    return f"{service.name}.{service.namespace}.svc"
 
 
-def _daemonset(config: Config, *, socket: bool) -> Endpoint:
+def _daemonset(daemonset: Daemonset, *, socket: bool) -> Endpoint:
     address = f"$({HOST_IP})"
-    host = f"[{address}]" if config.daemonset.ip_family == "IPv6" else address
-    ports_host = host if config.daemonset.host_network else None
+    host = f"[{address}]" if daemonset.ip_family == "IPv6" else address
+    ports_host = host if daemonset.host_network else None
     if socket:
         first = (_HOST_IP_VARIABLE,) if ports_host else ()
         return Endpoint(UNIX_HOST, first=first, mounts=(_RUN_MOUNT,), ports_host=ports_host)
     return Endpoint(
-        f"tcp://{host}:{2376 if config.daemonset.tls else 2375}",
-        tls=config.daemonset.tls,
+        f"tcp://{host}:{2376 if daemonset.tls else 2375}",
+        tls=daemonset.tls,
         proxy_host=address,
         first=(_HOST_IP_VARIABLE,),
-        mounts=(_CERTS_MOUNT,) if config.daemonset.tls else (),
+        mounts=(_CERTS_MOUNT,) if daemonset.tls else (),
         ports_host=ports_host,
     )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from webhook import names
-from webhook.asking.config import Config
 from webhook.asking.rules import Mode
 from webhook.asking.settings import Settings
-from webhook.planning import endpoint, sidecar
+from webhook.finding import dind
+from webhook.finding.found import Found
+from webhook.planning import endpoint
 from webhook.pods import edits
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, Volume
@@ -22,17 +23,17 @@ class Question:
     """What the checks look at; `volumes` are those that dinp adds, now or in an earlier pass."""
 
     pod: Pod
+    found: Found
     settings: Settings
-    config: Config
     volumes: tuple[Volume, ...]
 
 
 Check = Callable[[Question], Finding | None]
 
 
-def obstacle(mode: Mode, question: Question) -> Finding | None:
-    """The first reason why `mode` cannot work, or None."""
-    for check in _CHECKS[mode]:
+def obstacle(question: Question) -> Finding | None:
+    """The first reason why the mode that is asked for cannot work, or None."""
+    for check in _CHECKS[question.settings.mode]:
         finding = check(question)
         if finding is not None:
             return finding
@@ -54,7 +55,7 @@ def _host_network(question: Question) -> Finding | None:
 
 def _host_users(question: Question) -> Finding | None:
     spec = question.pod["spec"]
-    unprivileged = question.config.sidecar.unprivileged_runtime_classes
+    unprivileged = question.settings.unprivileged_runtime_classes
     if spec.get("hostUsers") is not False or spec.get("runtimeClassName") in unprivileged:
         return None
     return Reason.HOST_USERS.say()
@@ -78,25 +79,27 @@ def _dns_policy(question: Question) -> Finding | None:
     works = {"ClusterFirstWithHostNet"} | (set() if spec.get("hostNetwork") else {"ClusterFirst"})
     if policy in works:
         return None
-    return Reason.DNS_POLICY.say(policy=policy, host=endpoint.service_host(question.config))
+    return Reason.DNS_POLICY.say(
+        policy=policy, host=endpoint.service_host(question.settings.service)
+    )
 
 
 def _container_names(question: Question) -> Finding | None:
     for container in question.pod["spec"]["containers"]:
-        if names.is_own_container(container["name"]):
+        if names.is_dinps_container(container["name"]):
             return _taken("container", container["name"], "$.spec.containers")
     for container in question.pod["spec"].get("initContainers") or ():
         name = container["name"]
-        if not names.is_own_container(name):
+        if not names.is_dinps_container(name):
             continue
-        ours = any(names.is_own_volume(mount["name"]) for mount in pods.mounts(container))
+        ours = any(names.is_dinps_volume(mount["name"]) for mount in pods.mounts(container))
         if not (ours and _is_dind_or_other(container)):
             return _taken("init container", name, "$.spec.initContainers")
     return None
 
 
 def _is_dind_or_other(container: Container) -> bool:
-    return container["name"] != names.DIND or sidecar.is_ours(container)
+    return container["name"] != names.DIND or dind.is_dinps(container)
 
 
 def _volume_names(question: Question) -> Finding | None:
@@ -105,10 +108,10 @@ def _volume_names(question: Question) -> Finding | None:
     Beside a dinp-dind that is there it may be one that we made for other annotations.
     """
     planned = {volume["name"]: volume for volume in question.volumes}
-    in_place = sidecar.in_place(question.pod) is not None
+    in_place = question.found.dind is not None
     for volume in pods.volumes(question.pod):
         name = volume["name"]
-        if not names.is_own_volume(name) or edits.covers(volume, planned.get(name)):
+        if not names.is_dinps_volume(name) or edits.covers(volume, planned.get(name)):
             continue
         sources = {source for source, value in volume.items() if value is not None}
         if not (in_place and sources & _RENEWABLE):
@@ -121,13 +124,13 @@ _RENEWABLE: Final = frozenset({"emptyDir", "persistentVolumeClaim", "ephemeral",
 
 
 def _mount_paths(question: Question) -> Finding | None:
-    in_place = sidecar.in_place(question.pod)
+    in_place = question.found.dind
     for container in pods.containers(question.pod):
         if container is in_place:  # made anew, without it
             continue
         for mount in pods.mounts(container):
             # Cleaning takes nothing out of a name: most paths need none.
-            if names.DIRECTORY not in mount["mountPath"] or names.is_own_volume(mount["name"]):
+            if names.DIRECTORY not in mount["mountPath"] or names.is_dinps_volume(mount["name"]):
                 continue
             if pods.is_within(pods.clean_path(mount["mountPath"]), names.DIRECTORY):
                 return _taken("mount", mount["mountPath"], f"container {container['name']}")
@@ -136,7 +139,7 @@ def _mount_paths(question: Question) -> Finding | None:
 
 def _dind_of_sidecar_mode(question: Question) -> Finding | None:
     """An exported Pod of sidecar mode that now asks for a shared daemon."""
-    there = sidecar.in_place(question.pod) is not None
+    there = question.found.dind is not None
     return Reason.SIDECAR_IN_PLACE.say() if there else None
 
 
@@ -144,11 +147,11 @@ def _share_paths(question: Question) -> Finding | None:
     shared = {share.path for share in question.settings.share}
     if not shared:
         return None
-    in_place = sidecar.in_place(question.pod)
+    in_place = question.found.dind
     for container in pods.containers(question.pod):
         for mount in () if container is in_place else pods.mounts(container):
             path = pods.clean_path(mount["mountPath"])
-            if path in shared and not names.is_own_volume(mount["name"]):
+            if path in shared and not names.is_dinps_volume(mount["name"]):
                 return Reason.SHARE_TAKEN.say(path=path, container=container["name"])
     return None
 

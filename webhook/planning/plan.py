@@ -1,16 +1,15 @@
 """decide: what is to be done with a Pod, as a value, before anything is done.
 
-request (who asks for which mode) -> under migrate: the socket and the triage -> annotations
--> the Pod's own daemon, obstacles -> containers, their variables and mounts -> Plan
+ask (who wants which mode) -> find (what the Pod has, once) -> settings (annotations over the
+config file) -> obstacles -> clients -> additions -> Plan
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from webhook import names
 from webhook.asking import request
@@ -19,12 +18,12 @@ from webhook.asking.config import Config
 from webhook.asking.request import Request
 from webhook.asking.rules import Mode, Rule, Source
 from webhook.asking.settings import Settings
-from webhook.finding import node_docker, pod_daemons, triage
-from webhook.finding.node_docker import Kind, NodeMount
-from webhook.finding.triage import Judgement, Verdict
+from webhook.finding import found
+from webhook.finding.found import Found
+from webhook.finding.triage import Verdict
 from webhook.planning import clients as clients_
-from webhook.planning import excess, obstacles, sidecar
-from webhook.planning.additions import Daemon, daemon
+from webhook.planning import excess, obstacles
+from webhook.planning.additions import Additions, additions, known_volumes
 from webhook.planning.clients import Client
 from webhook.pods import bounds
 from webhook.pods import pod as pods
@@ -69,14 +68,17 @@ _SIGNALS_TOLD: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done. `note_status`: a Pod that is left gets the reason in dinp.io/status."""
+    """All that is to be done: who carries it out needs the Pod and nothing else.
+
+    `note_status`: a Pod that is left gets the reason in dinp.io/status.
+    """
 
     action: Action
     finding: Finding
     mode: Mode | None = None
-    settings: Settings | None = None
+    transport: str = ""  # in sidecar mode
     clients: tuple[Client, ...] = ()
-    daemon: Daemon | None = None
+    additions: Additions | None = None
     warnings: tuple[Finding, ...] = ()
     note_status: bool = False
 
@@ -110,18 +112,25 @@ def _decide(pod: Pod, rule: Rule, config: Config) -> Plan:
     too_long = excess.excess(pod)
     if too_long is not None:
         return _refused(too_long, asked)
-    seen = _look(pod, asked)
-    hands_off = _hands_off(pod, asked, seen)
+    return _of_request(pod, asked, config)
+
+
+def _of_request(pod: Pod, asked: Request, config: Config) -> Plan:
+    seen = found.find(pod, judged=asked.migrate)
+    hands_off = _hands_off(asked, seen)
     if hands_off is not None:
         return _without_injection(hands_off, asked.mode)
     settings = read_settings(pod, asked.mode, config)
     if isinstance(settings, Finding):
         return _refused(settings, asked)
-    settings = _in_place(pod, settings)
-    chosen = _chosen(pod, asked, settings, config, seen)
+    chosen = _chosen(pod, asked, seen, settings)
     if isinstance(chosen, Finding):
         return _without_injection(chosen, asked.mode)
-    return _plan(pod, asked, settings, config, chosen, seen)
+    question = obstacles.Question(pod, seen, settings, known_volumes(settings))
+    blocked = obstacles.obstacle(question)
+    if blocked is not None:
+        return _blocked(blocked, asked)
+    return _plan(pod, asked, seen, settings, chosen)
 
 
 def _without_injection(finding: Finding, mode: Mode | None = None) -> Plan:
@@ -130,30 +139,7 @@ def _without_injection(finding: Finding, mode: Mode | None = None) -> Plan:
     return Plan(action, finding, mode, warnings=warnings)
 
 
-def _in_place(pod: Pod, settings: Settings) -> Settings:
-    """With what has to be known of the dinp-dind that is there, which is made anew."""
-    existing = sidecar.in_place(pod)
-    if existing is None:
-        return settings
-    return dataclasses.replace(settings, former=sidecar.transport_of(existing))
-
-
-class _Seen(NamedTuple):
-    """What the Pod has of the node's Docker; judged only under the migrate label."""
-
-    node_mounts: tuple[NodeMount, ...]
-    sockets: frozenset[str]  # containers that mount the socket
-    judgement: Judgement | None
-
-
-def _look(pod: Pod, asked: Request) -> _Seen:
-    node_mounts = node_docker.node_mounts(pod)
-    sockets = frozenset(found.container for found in node_mounts if found.kind is Kind.SOCKET)
-    judgement = triage.judge(pod) if asked.migrate and sockets else None
-    return _Seen(node_mounts, sockets, judgement)
-
-
-def _hands_off(pod: Pod, asked: Request, seen: _Seen) -> Finding | None:
+def _hands_off(asked: Request, seen: Found) -> Finding | None:
     """Why this Pod is none of ours, though its namespace or it itself asks.
 
     Under the migrate label: Pods without the node's socket, and node agents, which want the
@@ -164,18 +150,17 @@ def _hands_off(pod: Pod, asked: Request, seen: _Seen) -> Finding | None:
     if seen.judgement is not None and seen.judgement.verdict is Verdict.NODE:
         signals = ", ".join(seen.judgement.signals[:_SIGNALS_TOLD])
         return Reason.NODE_AGENT.say(signals=signals, mode=asked.mode.value)
-    own = next(pod_daemons.own_daemons(pod, seen.node_mounts), None)
-    return None if own is None else Reason.OWN_DAEMON.say(where=own.where)
+    return Reason.OWN_DAEMON.say(where=seen.pod_daemons[0].where) if seen.pod_daemons else None
 
 
 def _chosen(
-    pod: Pod, asked: Request, settings: Settings, config: Config, seen: _Seen
+    pod: Pod, asked: Request, seen: Found, settings: Settings
 ) -> Sequence[Container] | Finding:
     """The client containers: all eligible ones, or those that are named, or have the socket."""
     everyone = {
         container["name"]: container
         for container in pods.containers(pod)
-        if not names.is_own_container(container["name"])
+        if not names.is_dinps_container(container["name"])
     }
     named = settings.containers
     present = everyone.keys() & set(named or ())
@@ -187,7 +172,7 @@ def _chosen(
             return Reason.NO_CONTAINER.say(names=", ".join(named))
     chosen = []
     for name, container in everyone.items():
-        wanted = name in present if named is not None else clients_.is_eligible(name, config)
+        wanted = name in present if named is not None else clients_.is_eligible(name, settings)
         if wanted and (not asked.migrate or name in seen.sockets):
             chosen.append(container)
     migrated_before = names.MODE_LABEL in pods.labels_of(pod)
@@ -205,29 +190,26 @@ def _is_tekton(pod: Pod) -> bool:
 
 
 def _plan(
-    pod: Pod,
-    asked: Request,
-    settings: Settings,
-    config: Config,
-    chosen: Sequence[Container],
-    seen: _Seen,
+    pod: Pod, asked: Request, seen: Found, settings: Settings, chosen: Sequence[Container]
 ) -> Plan:
-    decided = clients_.clients(chosen, seen.node_mounts, asked.mode, settings, config)
-    wanted = daemon(pod, decided, seen.node_mounts, asked.mode, settings, config)
+    decided = clients_.clients(chosen, seen, settings)
+    wanted = additions(pod, seen, decided, settings)
     if isinstance(wanted, Finding):
         return _refused(wanted, asked)
-    question = obstacles.Question(pod, settings, config, wanted.known_volumes)
-    blocked = obstacles.obstacle(asked.mode, question)
-    if blocked is not None:
-        return _blocked(blocked, asked)
-    warnings = [*_general_warnings(pod, asked, settings, config), *wanted.warnings]
+    warnings = [*_general_warnings(pod, settings), *wanted.warnings]
     if seen.judgement is not None and seen.judgement.verdict is Verdict.UNSURE:
         warnings.append(Reason.UNSURE.say())
     warnings += clients_.sockets_left(seen.node_mounts, decided)
     for client in decided:
         warnings += client.warnings
     return Plan(
-        Action.INJECT, _done(decided), asked.mode, settings, decided, wanted, _told(warnings)
+        Action.INJECT,
+        _done(decided),
+        asked.mode,
+        transport=settings.transport if asked.mode is Mode.SIDECAR else "",
+        clients=decided,
+        additions=wanted,
+        warnings=_told(warnings),
     )
 
 
@@ -265,27 +247,25 @@ def _done(decided: Iterable[Client]) -> Finding:
     return Reason.INJECTED.say(containers=containers)
 
 
-def _general_warnings(
-    pod: Pod, asked: Request, settings: Settings, config: Config
-) -> Iterator[Finding]:
+def _general_warnings(pod: Pod, settings: Settings) -> Iterator[Finding]:
     yield from unknown_annotations(pod)
     if settings.containers is not None:
         known = {container["name"] for container in pods.containers(pod)}
         missing = [name for name in settings.containers if name not in known]
         if missing:
             yield Reason.TEKTON_CONTAINERS.say(names=", ".join(missing))
-    if asked.mode.is_shared:
+    if settings.mode.is_shared:
         jenkins = "jenkins/label" in pods.labels_of(pod)
         text = "; Jenkins' docker.image().inside needs sidecar mode" if jenkins else ""
         yield Reason.BIND_MOUNTS_SHARED.say(jenkins=text)
-        if not (asked.mode is Mode.DAEMONSET and config.daemonset.host_network):
+        if not (settings.mode is Mode.DAEMONSET and settings.daemonset.host_network):
             yield Reason.PUBLISHED_PORTS.say()
     else:
         yield from _sidecar_warnings(pod, settings)
 
 
 def _sidecar_warnings(pod: Pod, settings: Settings) -> Iterator[Finding]:
-    if pod["spec"].get("resources") and settings.own_resources:
+    if pod["spec"].get("resources") and settings.asks_resources:
         yield Reason.POD_LEVEL_RESOURCES.say()
     if settings.storage.kind == "pvc":
         yield Reason.PVC_SHARED.say(claim=settings.storage.name)

@@ -162,7 +162,7 @@ def mounts(
         path = pods.clean_path(mount["mountPath"])
         if path in wanted:
             wanted[path] = _at_one_path(mount, wanted[path], credentials)
-        elif not (names.is_own_volume(mount["name"]) or mount["name"] in credentials) and (
+        elif not (names.is_dinps_volume(mount["name"]) or mount["name"] in credentials) and (
             bind_mounts.may_be_at(path)
         ):
             others.append(mount)
@@ -176,9 +176,9 @@ def _at_one_path(
 
     Of this pass are perhaps others, as under the migrate label a migrated socket is none.
     """
-    if not names.is_own_volume(ours["name"]) and there["name"] not in credentials:
+    if not names.is_dinps_volume(ours["name"]) and there["name"] not in credentials:
         if bind_mounts.source(there) != bind_mounts.source(ours):
-            return ours if names.is_own_volume(there["name"]) else there
+            return ours if names.is_dinps_volume(there["name"]) else there
         ours = bind_mounts.looser(there, ours)
     return there if _said(there) == _said(ours) else ours
 
@@ -236,6 +236,6 @@ def _lost_mounts(there: Container, new: Container, credentials: Collection[str])
     for mount in pods.mounts(there):
         path = pods.clean_path(mount["mountPath"])
         name = mount["name"]
-        if names.is_own_volume(name) or name in credentials or left.get(path) == name:
+        if names.is_dinps_volume(name) or name in credentials or left.get(path) == name:
             continue
         yield f"the mount of {name} at {path}"

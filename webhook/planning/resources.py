@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final, Literal
 
-from webhook.asking.config import Config
 from webhook.asking.settings import Settings
 from webhook.pods import pod as pods
 from webhook.pods import quantity
@@ -21,7 +20,7 @@ _STORAGE: Final = "ephemeral-storage"
 QosClass = Literal["Guaranteed", "Burstable", "BestEffort"]
 
 
-def daemon_resources(pod: Pod, settings: Settings, config: Config) -> Resources | Finding | None:
+def daemon_resources(pod: Pod, settings: Settings) -> Resources | Finding | None:
     """What the daemon requests and is limited to.
 
     None where the Pod has Pod-level resources (KEP-2837): they bound all containers. A
@@ -29,27 +28,27 @@ def daemon_resources(pod: Pod, settings: Settings, config: Config) -> Resources 
     """
     if pod["spec"].get("resources"):
         return None
-    limits = _limits(pod, settings, config)
+    limits = _limits(pod, settings)
     requests: dict[str, Quantity] = {}
     for resource, request in settings.requests.items():
         limit = limits.get(resource)
         if limit is None or quantity.parse(request) <= quantity.parse(limit):
             requests[resource] = request
-        elif settings.own_requests:
+        elif settings.asks_requests:
             return Reason.REQUEST_OVER_LIMIT.say(resource=resource, request=request, limit=limit)
         else:
             requests[resource] = limit
     return {"requests": requests, "limits": limits} if limits else {"requests": requests}
 
 
-def _limits(pod: Pod, settings: Settings, config: Config) -> dict[str, Quantity]:
+def _limits(pod: Pod, settings: Settings) -> dict[str, Quantity]:
     limits: dict[str, Quantity] = {}
     if LIMIT_RANGER in pods.annotations_of(pod):
-        limits |= config.sidecar.limit_range_limits
+        limits |= settings.limit_range_limits
     # The sum of the containers' limits bounds the whole Pod, emptyDirs included: without
     # one of its own, the daemon's first pull would have the Pod evicted.
     if any(_STORAGE in _of(container, "limits") for container in pods.containers(pod)):
-        limits[_STORAGE] = config.sidecar.ephemeral_storage_limit
+        limits[_STORAGE] = settings.ephemeral_storage_limit
     return limits | settings.limits
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from webhook import names
 from webhook.asking import storage
-from webhook.asking.config import Config, Transport
+from webhook.asking.config import Transport
 from webhook.asking.settings import Settings
 from webhook.pods import edits, image
 from webhook.pods import pod as pods
@@ -37,7 +37,6 @@ _OLDEST_API: Final = "1.24"
 def container(
     pod: Pod,
     settings: Settings,
-    config: Config,
     *,
     resources: Resources | None,
     mirrored: Iterable[VolumeMount],
@@ -47,29 +46,29 @@ def container(
     fresh: Container = {
         "name": names.DIND,
         "image": settings.image,
-        "imagePullPolicy": config.sidecar.image_pull_policy,
+        "imagePullPolicy": settings.image_pull_policy,
         "restartPolicy": "Always",
         "command": ["sh", "-c", SCRIPT, "dind.sh"],
-        "args": [pods.literal(arg) for arg in dockerd(pod, settings, config)],
-        "env": [*_environment(settings, config), *proxy],
+        "args": [pods.literal(arg) for arg in dockerd(pod, settings)],
+        "env": [*_environment(settings), *proxy],
         "volumeMounts": [*_own_mounts(settings), *mirrored],
-        "securityContext": _security_context(pod, settings, config),
+        "securityContext": _security_context(pod, settings),
     }
     if resources is not None:
         fresh["resources"] = resources
-    return {**fresh, "startupProbe": _startup_probe(config)}  # type: ignore[typeddict-unknown-key]  # not read, so not in the slice
+    return {**fresh, "startupProbe": _startup_probe(settings)}  # type: ignore[typeddict-unknown-key]  # not read, so not in the slice
 
 
-def image_in_place(existing: Container, settings: Settings, config: Config) -> str | Finding:
+def image_in_place(existing: Container, settings: Settings) -> str | Finding:
     """The image of a dinp-dind that is there already, or why the Pod is denied.
 
     Another webhook may have rewritten the registry, or said the digest: an allowed image stays.
     But for one of the other kind, by Docker's own names: it would not start.
     """
-    there, sidecar = existing.get("image") or settings.image, config.sidecar
-    allowed = (*sidecar.allowed_images, sidecar.image, sidecar.rootless_image)
+    there = existing.get("image") or settings.image
+    allowed = (*settings.allowed_images, settings.default_image, settings.rootless_image)
     if not image.allowed(there, allowed):
-        listed = ", ".join(sidecar.allowed_images) or "nothing"
+        listed = ", ".join(settings.allowed_images) or "nothing"
         return Reason.DIND_IMAGE_NOT_ALLOWED.say(
             container=existing["name"], value=there, allowed=listed
         )
@@ -101,14 +100,6 @@ def transport_of(existing: Container) -> Transport:
     return "unix"
 
 
-def is_ours(existing: Container) -> bool:
-    """Whether a container called dinp-dind was made here: it has the socket's directory."""
-    return any(
-        mount["name"] == names.RUN and mount["mountPath"] == names.DIRECTORY
-        for mount in pods.mounts(existing)
-    )
-
-
 def volumes(settings: Settings) -> Iterator[Volume]:
     """The volumes that dinp-dind needs."""
     yield {"name": names.RUN, "emptyDir": {}}
@@ -124,7 +115,7 @@ def volumes(settings: Settings) -> Iterator[Volume]:
     yield names.NO_TOKEN_VOLUME
 
 
-def socket_group(pod: Pod, settings: Settings, config: Config) -> int:
+def socket_group(pod: Pod, settings: Settings) -> int:
     """The gid that may use the socket, as processes in the Pod see it.
 
     Rootless, gid 0 of the daemon's user namespace is gid 1000 outside; any other number
@@ -133,10 +124,10 @@ def socket_group(pod: Pod, settings: Settings, config: Config) -> int:
     if settings.rootless:
         return ROOTLESS_UID
     fs_group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
-    return config.sidecar.socket_group if fs_group is None else fs_group
+    return settings.socket_group if fs_group is None else fs_group
 
 
-def dockerd(pod: Pod, settings: Settings, config: Config) -> Iterator[str]:
+def dockerd(pod: Pod, settings: Settings) -> Iterator[str]:
     """The daemon's command line.
 
     The first word must be `dockerd`: for anything else the image's entrypoint adds a
@@ -146,16 +137,16 @@ def dockerd(pod: Pod, settings: Settings, config: Config) -> Iterator[str]:
     yield f"--host=unix://{names.SOCKET_PATH}"
     yield "--host=unix:///var/run/docker.sock"
     yield from _LISTENER[settings.transport]
-    group = 0 if settings.rootless else socket_group(pod, settings, config)
+    group = 0 if settings.rootless else socket_group(pod, settings)
     yield f"--group={group}"
     if settings.rootless:
         # The volume itself belongs to root: dockerd could not set its mode, and would end.
         yield f"--data-root={_ROOTLESS_DATA_DIRECTORY}/data"
     own = {arg.partition("=")[0] for arg in settings.dockerd_args}
     if "--bip" not in own:
-        yield f"--bip={config.sidecar.bip}"
+        yield f"--bip={settings.bip}"
     if "--default-address-pool" not in own:
-        for pool in config.sidecar.default_address_pools:
+        for pool in settings.default_address_pools:
             yield f"--default-address-pool=base={pool.base},size={pool.size}"
     for mirror in settings.registry_mirrors:
         yield f"--registry-mirror={mirror}"
@@ -180,13 +171,13 @@ _LISTENER: Final[dict[Transport, tuple[str, ...]]] = {
 _PORT: Final = {"tcp": 2375, "tls": 2376}
 
 
-def _environment(settings: Settings, config: Config) -> Iterator[EnvVar]:
+def _environment(settings: Settings) -> Iterator[EnvVar]:
     """Never the clients' variables: DOCKER_TLS_VERIFY would kill a dockerd with --tls=false."""
     yield {"name": "DOCKER_MIN_API_VERSION", "value": _OLDEST_API}
     if settings.daemon_config is not None:
         yield {"name": "DINP_DAEMON_CONFIG", "value": names.DAEMON_CONFIG_PATH}
-    if config.sidecar.daemon_config_keys is not None:
-        keys = " ".join(config.sidecar.daemon_config_keys)
+    if settings.daemon_config_keys is not None:
+        keys = " ".join(settings.daemon_config_keys)
         yield {"name": "DINP_DAEMON_CONFIG_KEYS", "value": keys}
     port = _PORT.get(settings.transport)
     if settings.rootless and port is not None:
@@ -207,7 +198,7 @@ def _own_mounts(settings: Settings) -> Iterator[VolumeMount]:
     yield names.NO_TOKEN_MOUNT
 
 
-def _security_context(pod: Pod, settings: Settings, config: Config) -> dict[str, Any]:
+def _security_context(pod: Pod, settings: Settings) -> dict[str, Any]:
     """All that a Pod-level securityContext could bring, said here: it must not leak in.
 
     But for the profiles where the runtime needs no privileges: Pod Security `baseline` refuses
@@ -222,13 +213,13 @@ def _security_context(pod: Pod, settings: Settings, config: Config) -> dict[str,
         "runAsNonRoot": settings.rootless,
         "readOnlyRootFilesystem": False,
     }
-    if runtime in config.sidecar.unprivileged_runtime_classes:
+    if runtime in settings.unprivileged_runtime_classes:
         return {**context, "privileged": False}
     unconfined = {"type": "Unconfined"}
     return {**context, "seccompProfile": unconfined, "appArmorProfile": unconfined}
 
 
-def _startup_probe(config: Config) -> dict[str, Any]:
+def _startup_probe(settings: Settings) -> dict[str, Any]:
     """It gates the Pod's start. The socket file alone is no sign: it may hang for 16 s.
 
     No liveness or readiness probe: the one would kill builds when the daemon is busy, the
@@ -238,13 +229,5 @@ def _startup_probe(config: Config) -> dict[str, Any]:
         "exec": {"command": ["docker", f"--host=unix://{names.SOCKET_PATH}", "version"]},
         "periodSeconds": _PROBE_PERIOD,
         "timeoutSeconds": 5,
-        "failureThreshold": math.ceil(config.sidecar.startup_seconds / _PROBE_PERIOD),
+        "failureThreshold": math.ceil(settings.startup_seconds / _PROBE_PERIOD),
     }
-
-
-def in_place(pod: Pod) -> Container | None:
-    """The dinp-dind that an earlier pass has added, or None."""
-    for container in pod["spec"].get("initContainers") or ():
-        if container["name"] == names.DIND and is_ours(container):
-            return container
-    return None

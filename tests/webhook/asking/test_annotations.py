@@ -157,18 +157,32 @@ sidecar:
 def test_the_config_file_is_the_default() -> None:
     """What the Pod does not say, the config file says."""
     found = build.settings(CONFIG)
-    expected = Settings(
-        transport="unix",
-        rootless=True,
-        image="mine-rootless",
-        requests={"cpu": "1", "memory": "1Gi"},
-        limits={"memory": "2Gi"},
-        storage=Storage("emptydir", size="9Gi"),
-        registry_mirrors=("https://m",),
-        insecure_registries=("r",),
-        daemon_config=DaemonConfig("theirs", optional=True),
+    expected = {
+        "transport": "unix",
+        "rootless": True,
+        "image": "mine-rootless",
+        "requests": {"cpu": "1", "memory": "1Gi"},
+        "limits": {"memory": "2Gi"},
+        "storage": Storage("emptydir", size="9Gi"),
+        "registry_mirrors": ("https://m",),
+        "insecure_registries": ("r",),
+        "daemon_config": DaemonConfig("theirs", optional=True),
+    }
+    assert expected == {name: getattr(found, name) for name in expected}
+
+
+def test_settings_are_the_whole_file() -> None:
+    """What no annotation may say is as the file has it: nobody reads the file beside them."""
+    file = configs.parse(
+        b"{sidecar: {bip: 10.0.0.1/24, socketGroup: 7}, service: {name: other}, clientTlsSecret: mine}"
     )
-    assert expected == found
+    found = build.settings(file)
+    read = {"storage", "daemon_config", "image"}  # as the types of Settings have them
+    for part in (file.sidecar, file):
+        for field in part.__struct_fields__:
+            if field not in read | {"sidecar", "never_inject"}:
+                assert getattr(part, field) == getattr(found, field), field
+    assert file.sidecar.image == found.default_image
 
 
 def test_the_annotation_wins() -> None:
@@ -179,7 +193,7 @@ def test_the_annotation_wins() -> None:
     assert found.image == Config().sidecar.image
     assert found.requests == {"cpu": "4", "memory": "1Gi"}
     assert found.limits == {"cpu": "4", "memory": "2Gi"}
-    assert found.own_requests
+    assert found.asks_requests
     assert DaemonConfig("mine", optional=False) == found.daemon_config
 
 

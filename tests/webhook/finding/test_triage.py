@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from webhook.finding import node_docker, pod_daemons, triage
+from webhook.finding.found import judge
 from webhook.finding.triage import Verdict
 from webhook.pods.pod import Pod
 
@@ -23,7 +24,7 @@ def a_pod(*containers: dict[str, Any], metadata: dict[str, Any] | None = None, *
 
 def own_daemon(pod: Pod) -> str | None:
     """Where the first daemon of the Pod's own runs."""
-    found = pod_daemons.own_daemons(pod, node_docker.node_mounts(pod))
+    found = pod_daemons.pod_daemons(pod, node_docker.node_mounts(pod))
     return next((daemon.where for daemon in found), None)
 
 
@@ -90,7 +91,7 @@ AGENT = {"metadata": {"ownerReferences": [{"kind": "DaemonSet", "name": "agent"}
 )
 def test_verdicts(expected: Verdict, pod: Pod) -> None:
     """The rows of `judge`'s table, in its order."""
-    assert expected == triage.judge(pod).verdict
+    assert expected == judge(pod).verdict
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_verdicts(expected: Verdict, pod: Pod) -> None:
 def test_docker_host_without_the_node(expected: Verdict, value: str | None) -> None:
     """A DOCKER_HOST in the Pod is a daemon of its own, one elsewhere is none."""
     env = [{"name": "DOCKER_HOST", "value": value}]
-    assert expected == triage.judge(a_pod({"name": "app", "env": env})).verdict
+    assert expected == judge(a_pod({"name": "app", "env": env})).verdict
 
 
 def test_docker_host_of_dinp() -> None:
@@ -120,7 +121,7 @@ def test_docker_host_of_dinp() -> None:
         initContainers=[{**DIND, "name": "dinp-dind", "restartPolicy": "Always"}],
     )
     assert own_daemon(pod) is None
-    assert triage.judge(pod).verdict == Verdict.NONE
+    assert judge(pod).verdict == Verdict.NONE
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_docker_host_of_dinp() -> None:
 def test_socket_in_another_directory_of_the_node(expected: Verdict, value: str) -> None:
     """A DOCKER_HOST that is a file of any hostPath reaches the node, wherever that is."""
     pod = only_path("/opt/docker", env=[{"name": "DOCKER_HOST", "value": value}])
-    assert expected == triage.judge(pod).verdict
+    assert expected == judge(pod).verdict
 
 
 # ---- the score ---------------------------------------------------------------------------
@@ -220,7 +221,7 @@ def plain(metadata: dict[str, Any] | None = None, **spec: Any) -> Pod:
 )
 def test_each_signal(score: int, signal: str, pod: Pod) -> None:
     """One signal alone: its points, and the phrase that people read."""
-    judgement = triage.judge(pod)
+    judgement = judge(pod)
     assert score == judgement.score
     assert (signal,) == judgement.signals
 
@@ -245,7 +246,7 @@ def test_each_signal(score: int, signal: str, pod: Pod) -> None:
 )
 def test_no_signal(pod: Pod) -> None:
     """What looks like a signal and shows nothing."""
-    assert triage.Judgement(Verdict.UNSURE, (), 0) == triage.judge(pod)
+    assert triage.Judgement(Verdict.UNSURE, (), 0) == judge(pod)
 
 
 def test_a_daemonset_outweighs_every_name() -> None:
@@ -253,7 +254,7 @@ def test_a_daemonset_outweighs_every_name() -> None:
     cleaner = user(
         image="docker", args=["docker", "push"], env=[{"name": "E", "value": "unix:///docker.sock"}]
     )
-    judgement = triage.judge(a_pod(cleaner, volumes=[SOCKET], **AGENT))
+    judgement = judge(a_pod(cleaner, volumes=[SOCKET], **AGENT))
     assert judgement.verdict == Verdict.NODE
     assert judgement.signals == ("owned by a DaemonSet",)
 
@@ -261,15 +262,13 @@ def test_a_daemonset_outweighs_every_name() -> None:
 def test_a_job_that_prunes_only() -> None:
     """A docker client that only removes images wants the node's images."""
     pod = a_pod(user(image="docker", args=["docker", "image", "prune", "-a"]), volumes=[SOCKET])
-    assert triage.judge(pod).verdict == Verdict.NODE
+    assert judge(pod).verdict == Verdict.NODE
 
 
 def test_a_builder_with_a_few_paths_of_the_node() -> None:
     """Builder signals are reported alone when they win."""
     pod = a_pod(user(image="docker"), volumes=[SOCKET], hostPID=True)
-    assert triage.Judgement(
-        Verdict.MIGRATE, ("container app has image docker",), -1
-    ) == triage.judge(pod)
+    assert triage.Judgement(Verdict.MIGRATE, ("container app has image docker",), -1) == judge(pod)
 
 
 def test_points_are_capped() -> None:
@@ -279,7 +278,7 @@ def test_points_are_capped() -> None:
         user(volumeMounts=[{"name": name, "mountPath": f"/host/{name}"} for name in names]),
         volumes=[SOCKET, *({"name": name, "hostPath": {"path": f"/{name}"}} for name in names)],
     )
-    assert triage.judge(pod).score == 3
+    assert judge(pod).score == 3
 
 
 # ---- a daemon of the Pod's own -----------------------------------------------------------
@@ -365,12 +364,12 @@ def test_client_of_the_node() -> None:
     """A container with the node's socket is a client, whatever its image."""
     pod = a_pod(user(image="docker:dind", args=["dockerd"]), volumes=[SOCKET])
     assert own_daemon(pod) is None
-    assert triage.judge(pod).verdict == Verdict.MIGRATE
+    assert judge(pod).verdict == Verdict.MIGRATE
 
 
 def test_own_daemon_says_where() -> None:
     """A judgement names each daemon, and each container that has the socket as well."""
-    assert triage.judge(a_pod(DIND, user(), volumes=[SOCKET])).signals == (
+    assert judge(a_pod(DIND, user(), volumes=[SOCKET])).signals == (
         "container daemon runs image docker:28-dind",
         "container app mounts /var/run/docker.sock of the node",
     )
@@ -388,4 +387,4 @@ def test_a_bounded_part_is_judged() -> None:
     for number, score in ((100, -1), (20_000, 0)):
         mounts = [{"name": "work", "mountPath": f"/m{at}"} for at in range(number)]
         pod = a_pod(user(volumeMounts=[*mounts, config]), volumes=[SOCKET])
-        assert score == triage.judge(pod).score
+        assert score == judge(pod).score

@@ -11,9 +11,9 @@ from webhook import admission
 from webhook.asking import config as configs
 from webhook.asking.config import Config
 from webhook.asking.rules import Mode
-from webhook.finding import node_docker
+from webhook.finding.found import find
 from webhook.planning import clients
-from webhook.planning.additions import Daemon, daemon
+from webhook.planning.additions import Additions, additions, known_volumes
 from webhook.pods import pod as pods
 from webhook.pods.pod import Pod
 from webhook.reasons import Finding, Reason
@@ -21,20 +21,20 @@ from webhook.reasons import Finding, Reason
 
 def decide(
     pod: Pod, mode: Mode = Mode.SIDECAR, config: Config = build.DEFAULT, /, **annotations: str
-) -> Daemon | Finding:
-    settings = build.settings(config, **annotations)
-    found = node_docker.node_mounts(pod)
+) -> Additions | Finding:
+    settings = build.settings(config, mode, **annotations)
+    found = find(pod, judged=False)
     chosen = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
-    chosen = [one for one in chosen if clients.is_eligible(one["name"], config)]
-    decided = clients.clients(chosen, found, mode, settings, config)
-    return daemon(pod, decided, found, mode, settings, config)
+    chosen = [one for one in chosen if clients.is_eligible(one["name"], settings)]
+    decided = clients.clients(chosen, found, settings)
+    return additions(pod, found, decided, settings)
 
 
 def decided(
     pod: Pod, mode: Mode = Mode.SIDECAR, config: Config = build.DEFAULT, /, **annotations: str
-) -> Daemon:
+) -> Additions:
     found = decide(pod, mode, config, **annotations)
-    assert isinstance(found, Daemon)
+    assert isinstance(found, Additions)
     return found
 
 
@@ -75,7 +75,7 @@ def test_shared_modes(
     assert volumes == [volume["name"] for volume in found.volumes]
     assert init == [container["name"] for container in found.init_containers]
     assert group == found.supplemental_group
-    assert len(found.known_volumes) == 5
+    assert 5 == len(known_volumes(build.settings(build.DEFAULT, mode)))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from tests.webhook import small_pods as build
 from webhook.asking import config as configs
 from webhook.asking.config import Config
-from webhook.finding import node_docker
+from webhook.finding.found import find
 from webhook.planning import bind_mounts
 from webhook.pods.pod import Container, Pod, VolumeMount
 from webhook.reasons import Reason
@@ -19,7 +19,9 @@ def mirror(
     pod: Pod, config: Config = build.DEFAULT
 ) -> tuple[tuple[VolumeMount, ...], list[Reason]]:
     everyone = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
-    found, warnings = bind_mounts.mirror(pod, everyone, node_docker.node_mounts(pod), config)
+    found, warnings = bind_mounts.mirror(
+        pod, everyone, find(pod, judged=False), build.settings(config)
+    )
     return found, [warning.reason for warning in warnings]
 
 
@@ -220,6 +222,8 @@ def test_a_file_that_an_init_container_renders(mirrored: bool, init: VolumeMount
         with_mount("build", build.mount("work", "/app/settings.xml", subPath="settings.xml")),
         initContainers=[ours, with_mount("prepare", init)],
     )
-    found, warnings = bind_mounts.mirror(pod, pod["spec"]["containers"], (), build.DEFAULT)
+    found, warnings = bind_mounts.mirror(
+        pod, pod["spec"]["containers"], find(pod, judged=False), build.settings()
+    )
     assert mirrored == bool(found)
     assert ([] if mirrored else [Reason.SUB_PATH_FILE]) == [w.reason for w in warnings]

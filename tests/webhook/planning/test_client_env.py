@@ -13,15 +13,12 @@ from webhook.planning.client_env import ClientEnv, client_env
 from webhook.planning.endpoint import Endpoint, endpoint
 from webhook.reasons import Reason
 
-TCP = endpoint(Mode.SIDECAR, build.settings(), build.DEFAULT, socket=False)
-TLS = endpoint(Mode.SIDECAR, build.settings(transport="tls"), build.DEFAULT, socket=False)
-UNIX = endpoint(Mode.SIDECAR, build.settings(transport="unix"), build.DEFAULT, socket=False)
-NODE = endpoint(Mode.DAEMONSET, build.settings(), build.DEFAULT, socket=False)
+TCP = endpoint(build.settings(), socket=False)
+TLS = endpoint(build.settings(transport="tls"), socket=False)
+UNIX = endpoint(build.settings(transport="unix"), socket=False)
+NODE = endpoint(build.settings(build.DEFAULT, Mode.DAEMONSET), socket=False)
 PUBLISHED = endpoint(
-    Mode.DAEMONSET,
-    build.settings(),
-    configs.parse(b"daemonset: {hostNetwork: true}"),
-    socket=False,
+    build.settings(configs.parse(b"daemonset: {hostNetwork: true}"), Mode.DAEMONSET), socket=False
 )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.webhook import small_pods as build
 from webhook.asking.rules import Mode
-from webhook.finding import node_docker
+from webhook.finding.found import find
 from webhook.planning import clients
 from webhook.planning.clients import Client
 from webhook.pods.pod import Container, Pod
@@ -21,9 +21,8 @@ VOLUMES = [
 
 def decide(pod: Pod, mode: Mode, *names: str, **annotations: str) -> tuple[Client, ...]:
     chosen: list[Container] = [c for c in pod["spec"]["containers"] if c["name"] in names]
-    settings = build.settings(**annotations)
-    found = node_docker.node_mounts(pod)
-    return clients.clients(chosen, found, mode, settings, build.DEFAULT)
+    settings = build.settings(build.DEFAULT, mode, **annotations)
+    return clients.clients(chosen, find(pod, judged=False), settings)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +39,7 @@ def decide(pod: Pod, mode: Mode, *names: str, **annotations: str) -> tuple[Clien
 )
 def test_who_may_be_a_client(eligible: bool, name: str) -> None:
     """Neither dinp's own containers nor those of meshes and secret injectors."""
-    assert eligible == clients.is_eligible(name, build.DEFAULT)
+    assert eligible == clients.is_eligible(name, build.settings())
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def test_the_socket(new: str | None, uses_socket: bool, mode: Mode) -> None:
     pod = build.with_socket()
     (client,) = decide(pod, mode, "build")
     (found,) = client.replacements
-    assert found.old is (pod["spec"]["containers"][0].get("volumeMounts") or [])[0]
+    assert (0, "socket") == (found.at, found.volume)
     assert new == (found.new and found.new["name"])
     assert uses_socket == client.uses_socket
     assert client.socket_paths == ("/var/run/docker.sock",)
@@ -81,7 +80,7 @@ def test_what_is_left_is_told() -> None:
     ]
     pod = build.pod(build.container(volumeMounts=mounts), volumes=VOLUMES)
     (client,) = decide(pod, Mode.SIDECAR, "build")
-    assert ["/usr/bin/docker"] == [found.old["mountPath"] for found in client.replacements]
+    assert [(0, "cli")] == [(found.at, found.volume) for found in client.replacements]
     assert [Reason.RUN_DIRECTORY, Reason.NODE_STATE_LEFT] == [f.reason for f in client.warnings]
     assert "/var/run at /host/run" in client.warnings[0].text
     assert not client.uses_socket
@@ -132,5 +131,5 @@ def test_sockets_that_are_left() -> None:
         build.container("other", volumeMounts=[build.mount("socket", "/b")]),
     )
     decided = decide(pod, Mode.SIDECAR, "build")
-    found = clients.sockets_left(node_docker.node_mounts(pod), decided)
+    found = clients.sockets_left(find(pod, judged=False).node_mounts, decided)
     assert [Reason.SOCKET_LEFT.say(container="other", path="/b")] == list(found)

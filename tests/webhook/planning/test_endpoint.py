@@ -43,8 +43,8 @@ def test_the_table(
 ) -> None:
     """Scheme and port always; certificates with TLS alone; a socket is never proxied."""
     file = configs.parse(config.encode())
-    settings = build.settings(file, transport=transport)
-    found = endpoint(Mode(mode), settings, file, socket=socket)
+    settings = build.settings(file, Mode(mode), transport=transport)
+    found = endpoint(settings, socket=socket)
     paths = tuple(mount["mountPath"] for mount in found.mounts)
     assert expected == (found.docker_host, found.tls, found.proxy_host, paths)
     assert all(mount["readOnly"] for mount in found.mounts)
@@ -70,6 +70,6 @@ def test_where_published_ports_are(
 ) -> None:
     """Told where testcontainers would guess wrong, with what the address refers to."""
     file = configs.parse(config.encode())
-    settings = build.settings(file, transport=transport)
-    found = endpoint(Mode(mode), settings, file, socket=socket)
+    settings = build.settings(file, Mode(mode), transport=transport)
+    found = endpoint(settings, socket=socket)
     assert (ports_host, first) == (found.ports_host, len(found.first))

@@ -53,7 +53,7 @@ def test_what_becomes_of_a_request(
     """Wrong is denied, none is left, good is injected."""
     found = plan(build.pod(annotations=annotations))
     assert (action, reason) == (found.action, found.finding.reason)
-    assert (action is Action.INJECT) == (found.daemon is not None)
+    assert (action is Action.INJECT) == (found.additions is not None)
 
 
 @pytest.mark.parametrize("path", ["/pods/annotated", "/pods/inject/sidecar"])

@@ -21,7 +21,6 @@ def made(**annotations: str) -> Container:
     return sidecar.container(
         build.pod(),
         build.settings(**annotations),
-        build.DEFAULT,
         resources={"requests": {"cpu": "100m"}, "limits": {"memory": "1Gi"}},
         mirrored=[build.mount("work", "/work")],
         proxy=[{"name": "HTTP_PROXY", "value": "http://proxy"}],
@@ -191,7 +190,6 @@ def test_a_writer_of_an_earlier_pass() -> None:
     reader = sidecar.container(
         build.pod(),
         build.settings(),
-        build.DEFAULT,
         resources=None,
         mirrored=[build.mount("work", "/work", readOnly=True, recursiveReadOnly="Enabled")],
         proxy=(),

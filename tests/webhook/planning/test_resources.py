@@ -30,7 +30,7 @@ def test_requests_are_always_explicit(
     requests: dict[str, str], limits: dict[str, str] | None, asked: dict[str, str]
 ) -> None:
     """Limits where they are asked for."""
-    found = resources.daemon_resources(build.pod(), build.settings(**asked), build.DEFAULT)
+    found = resources.daemon_resources(build.pod(), build.settings(**asked))
     expected = (
         {"requests": requests} if limits is None else {"requests": requests, "limits": limits}
     )
@@ -41,17 +41,17 @@ def test_requests_over_limits_are_told() -> None:
     """Where both are the Pod's own, nobody can say which was meant."""
     settings = build.settings(requests="cpu=2", limits="cpu=1")
     expected = Reason.REQUEST_OVER_LIMIT.say(resource="cpu", request="2", limit="1")
-    assert expected == resources.daemon_resources(build.pod(), settings, build.DEFAULT)
+    assert expected == resources.daemon_resources(build.pod(), settings)
 
 
 def test_a_limit_range_is_at_work() -> None:
     """Its defaults for small containers would cap the daemon."""
     pod = build.pod(annotations=LIMIT_RANGER)
     expected = {"requests": REQUESTS, "limits": {"cpu": "2", "memory": "4Gi"}}
-    assert expected == resources.daemon_resources(pod, build.settings(), build.DEFAULT)
+    assert expected == resources.daemon_resources(pod, build.settings())
     asked = build.settings(limits="memory=8Gi")
     expected = {"requests": REQUESTS, "limits": {"cpu": "2", "memory": "8Gi"}}
-    assert expected == resources.daemon_resources(pod, asked, build.DEFAULT)
+    assert expected == resources.daemon_resources(pod, asked)
 
 
 @pytest.mark.parametrize("section", ["containers", "initContainers"])
@@ -61,17 +61,17 @@ def test_another_container_limits_ephemeral_storage(section: str) -> None:
     pod = build.pod(build.container("b"), initContainers=[limited])
     if section == "containers":
         pod = build.pod(limited)
-    found: Any = resources.daemon_resources(pod, build.settings(), build.DEFAULT)
+    found: Any = resources.daemon_resources(pod, build.settings())
     assert found["limits"] == {"ephemeral-storage": "20Gi"}
 
 
 def test_pod_level_resources_bound_all() -> None:
     """With spec.resources the daemon has none of its own; an empty one is none."""
     pod = build.pod(resources={"limits": {"cpu": "4"}})
-    assert resources.daemon_resources(pod, build.settings(), build.DEFAULT) is None
+    assert resources.daemon_resources(pod, build.settings()) is None
     assert resources.qos_changed(pod, None) is None
     pod = build.pod(resources={})
-    assert resources.daemon_resources(pod, build.settings(), build.DEFAULT) is not None
+    assert resources.daemon_resources(pod, build.settings()) is not None
 
 
 FULL = {"limits": {"cpu": 1, "memory": "1Gi"}}
@@ -114,7 +114,7 @@ def test_a_changed_qos_class_is_told(
 ) -> None:
     """And an unchanged one is not."""
     pod = build.pod(build.container(resources=there))
-    daemon: Any = resources.daemon_resources(pod, build.settings(**limits), build.DEFAULT)
+    daemon: Any = resources.daemon_resources(pod, build.settings(**limits))
     found = resources.qos_changed(pod, daemon)
     assert (None if new is None else Reason.QOS_CHANGED) == (found and found.reason)
     assert found is None or (f"from {old} to {new}" in found.text)
@@ -124,5 +124,5 @@ def test_a_changed_qos_class_is_told(
 def test_limits_of_the_config_file() -> None:
     """Explicit too, and a default request gives way to them."""
     config = configs.parse(b"sidecar: {limits: {memory: 128Mi}, requests: {memory: 1Gi}}")
-    found = resources.daemon_resources(build.pod(), build.settings(config), config)
+    found = resources.daemon_resources(build.pod(), build.settings(config))
     assert found == {"requests": {"memory": "128Mi"}, "limits": {"memory": "128Mi"}}

@@ -29,7 +29,6 @@ def fresh(
     return sidecar.container(
         pod or build.pod(),
         settings,
-        config,
         resources={"requests": {"cpu": "1"}},
         mirrored=[build.mount("work", "/work")],
         proxy=[{"name": "HTTP_PROXY", "value": "p"}],
@@ -92,7 +91,7 @@ def test_group_of_the_socket(group: int, flag: str, fs_group: int | None, rootle
     """The Pod's fsGroup if it has one; rootless, gid 0 inside is 1000 outside."""
     pod = build.pod(securityContext={"fsGroup": fs_group})
     settings = build.settings(rootless=rootless)
-    assert group == sidecar.socket_group(pod, settings, build.DEFAULT)
+    assert group == sidecar.socket_group(pod, settings)
     assert flag in (fresh(pod, rootless=rootless).get("args") or [])
 
 
@@ -129,7 +128,7 @@ def test_a_native_sidecar() -> None:
 def test_no_resources_are_none() -> None:
     """Under Pod-level resources the container has no field for them."""
     container = sidecar.container(
-        build.pod(), build.settings(), build.DEFAULT, resources=None, mirrored=(), proxy=()
+        build.pod(), build.settings(), resources=None, mirrored=(), proxy=()
     )
     assert "resources" not in container
 
@@ -260,7 +259,7 @@ def test_image_in_place(expected: str, there: str | None, annotations: dict[str,
     config = configs.parse(MIRROR.encode())
     existing = build.container("dinp-dind", image=there)
     settings = build.settings(config, **annotations)
-    assert expected == sidecar.image_in_place(existing, settings, config)
+    assert expected == sidecar.image_in_place(existing, settings)
 
 
 def test_rootless_image_of_another_name() -> None:
@@ -269,7 +268,7 @@ def test_rootless_image_of_another_name() -> None:
     data = build.mount("dinp-storage", "/home/rootless/.local/share/docker")
     existing = build.container("dinp-dind", image="mirror/small:27", volumeMounts=[data])
     settings = build.settings(config, rootless="true")
-    assert sidecar.image_in_place(existing, settings, config) == "mirror/small:27"
+    assert sidecar.image_in_place(existing, settings) == "mirror/small:27"
 
 
 @pytest.mark.parametrize(
@@ -279,7 +278,7 @@ def test_image_in_place_that_is_not_allowed(there: str) -> None:
     """The sentence says which is allowed, and by which key."""
     config = configs.parse(MIRROR.encode())
     existing = build.container("dinp-dind", image=there)
-    found = sidecar.image_in_place(existing, build.settings(config), config)
+    found = sidecar.image_in_place(existing, build.settings(config))
     assert isinstance(found, Finding)
     assert found.reason is Reason.DIND_IMAGE_NOT_ALLOWED
     for part in (repr(there), "allowedImages", "docker:*-dind*, mirror/*:*"):
@@ -293,17 +292,3 @@ def test_links() -> None:
     linked = sidecar.with_links(there, ["/a", "/b$(X)"])
     assert build.env(linked)["DINP_SOCKET_LINKS"] == "/a\n/b$$(X)"
     assert sidecar.with_links(linked, ["/a", "/b$(X)"]) is linked
-
-
-@pytest.mark.parametrize(
-    ("ours", "mounts"),
-    [
-        (True, [build.mount("dinp-run", "/dinp")]),
-        (False, [build.mount("dinp-run", "/x")]),
-        (False, [build.mount("work", "/dinp")]),
-        (False, []),
-    ],
-)
-def test_who_made_a_dinp_dind(ours: bool, mounts: list[Any]) -> None:
-    """Known by its structure: it has the socket's directory."""
-    assert ours == sidecar.is_ours(build.container("dinp-dind", volumeMounts=mounts))

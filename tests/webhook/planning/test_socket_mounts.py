@@ -37,7 +37,7 @@ def test_what_a_mount_becomes(
     kind: Kind,
 ) -> None:
     """Same mountPath, another volume; unknown fields stay, a subPath of the node goes."""
-    found = NodeMount("build", MOUNT, kind, "/path")
+    found = NodeMount("build", 0, MOUNT, kind, "/path")
     assert sidecar == socket_mounts.becomes(found, Mode.SIDECAR)
     assert daemonset == socket_mounts.becomes(found, Mode.DAEMONSET)
     assert service == socket_mounts.becomes(found, Mode.SERVICE)
@@ -46,7 +46,7 @@ def test_what_a_mount_becomes(
 def test_sub_path_expr_goes_too() -> None:
     """subPath and subPathExpr exclude each other: the API server would refuse the Pod."""
     mount = build.mount("v", "/at", subPathExpr="$(X)")
-    found = NodeMount("build", mount, Kind.SOCKET, "/var/run/docker.sock")
+    found = NodeMount("build", 0, mount, Kind.SOCKET, "/var/run/docker.sock")
     expected = build.mount("dinp-run", "/at", subPath="docker.sock")
     assert expected == socket_mounts.becomes(found, Mode.SIDECAR)
 

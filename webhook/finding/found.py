@@ -1,0 +1,63 @@
+"""Found: what a Pod has, looked at once, before anything is decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from webhook.finding import dind, node_docker, pod_daemons, triage
+from webhook.finding.node_docker import Kind, NodeMount
+from webhook.finding.pod_daemons import PodDaemon
+from webhook.finding.triage import Judgement
+from webhook.pods import pod as pods
+from webhook.pods.pod import Container, Pod
+
+# Sources of a projected volume that are the Pod's own credentials: whoever has them acts as the
+# Pod (KEP-1205; KEP-4317, for certificates).
+_CREDENTIALS: Final = ("serviceAccountToken", "podCertificate")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the steps after it need to know of a Pod."""
+
+    node_mounts: tuple[NodeMount, ...]  # of the node's Docker
+    sockets: frozenset[str]  # containers that mount the node's socket
+    pod_daemons: tuple[PodDaemon, ...]  # which the Pod brings itself
+    judgement: Judgement | None  # builder or node agent; None: see `find`
+    dind: Container | None  # of an earlier pass
+    # Volumes with a token of the Pod's ServiceAccount, or a certificate of the Pod's. A daemon
+    # that runs anybody's builds must not have them, at whatever path.
+    credentials: frozenset[str]
+    default_container: Container  # as kubectl takes it
+
+
+def find(pod: Pod, *, judged: bool) -> Found:
+    """Look at a Pod that is well formed; `judged`: with a judgement on one that mounts the socket."""
+    node_mounts = node_docker.node_mounts(pod)
+    daemons = tuple(pod_daemons.pod_daemons(pod, node_mounts))
+    sockets = frozenset(found.container for found in node_mounts if found.kind is Kind.SOCKET)
+    return Found(
+        node_mounts=node_mounts,
+        sockets=sockets,
+        pod_daemons=daemons,
+        judgement=triage.judge(pod, node_mounts, daemons) if judged and sockets else None,
+        dind=dind.in_place(pod),
+        credentials=_credentials(pod),
+        default_container=pods.default_container(pod),
+    )
+
+
+def judge(pod: Pod) -> Judgement:
+    """Judge any Pod, also one without the node's Docker."""
+    node_mounts = node_docker.node_mounts(pod)
+    return triage.judge(pod, node_mounts, tuple(pod_daemons.pod_daemons(pod, node_mounts)))
+
+
+def _credentials(pod: Pod) -> frozenset[str]:
+    return frozenset(
+        volume["name"]
+        for volume in pods.volumes(pod)
+        for source in (volume.get("projected") or {}).get("sources") or ()
+        if any(source.get(kind) is not None for kind in _CREDENTIALS)
+    )
