@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,7 @@ def test_each_line_of_the_security_tables_has_a_test() -> None:
     assert [] == [line for line in lines if "::" not in line.rpartition(" | ")[2]]
 
 
+@cache
 def _tests_of(file: Path) -> set[str]:
     if not file.is_file():
         return set()

@@ -10,19 +10,21 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.cluster.builds import alone
 from tests.installation import image
-from tests.installation.deployed import Deployed
 from tests.installation.image import Docker
 from tests.node import contents, logs, programs
 from tests.node.cluster import bare_cluster
 from tests.node.leftovers import run_directory
 from tests.node.programs import Programs
 from tests.terminal import teller
+
+if TYPE_CHECKING:
+    from tests.installation.deployed import Deployed
 
 # So a kubelet brings a changed Secret within 3 s (it adds up to half); its default is a minute.
 _KUBELET: Final = {"syncFrequency": "2s"}
@@ -65,6 +67,9 @@ def image_file(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def deployed(request: pytest.FixtureRequest, built: Programs, image_file: Path) -> Deployed:
     """Two nodes that have the image, and no dinp yet."""
+    # Every pytest reads this module, and the Kubernetes client takes most of a second.
+    from tests.installation.deployed import Deployed  # noqa: PLC0415
+
     running = request.config.stash[_RUNNING]
     images = [contents.pause(), contents.client(), contents.dind_29(built)]
     directory = running.enter_context(logs.run_with_logs(request.config, "installation-logs"))

@@ -65,9 +65,9 @@ def test_each_file_is_in_a_suite() -> None:
     """Also a file that this run has not read, and what a suite does not read is not for it."""
     files = [str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("test_*.py")]
     assert [] == [file for file in files if not any(_reads(suite, file) for suite in ALL)]
-    unit, quick = (suite for suite in ALL if suite.name in ("unit", "properties"))
+    all_of = [suite for suite in ALL if suite.name in ("unit", "properties", "tools")]
     marked = re.compile(r"^pytestmark = .*mark\.(cluster|node|root)", re.MULTILINE)
-    left_out = [file for file in files if not _reads(unit, file) and not _reads(quick, file)]
+    left_out = [file for file in files if not any(_reads(suite, file) for suite in all_of)]
     assert [] == [file for file in left_out if not marked.search((ROOT / file).read_text("utf-8"))]
 
 

@@ -151,14 +151,11 @@ def test_environment_twins(tmp_path: Path) -> None:
 def test_ipv6_node() -> None:
     """On an IPv6 node the addresses of shared daemons get brackets."""
     pod = {**POD, "metadata": {"annotations": {"dinp.io/inject": "daemonset"}}}
-    patches = []
-    for host_ip in ("fd00::1", "10.0.0.1"):
-        with serving("--host-ip", host_ip) as server:
-            _, review = post_review(server, "/pods/annotated/shared", pod)
-            patches.append(base64.b64decode(review["response"]["patch"]).decode())
+    with serving("--host-ip", "fd00::1") as server:
+        _, review = post_review(server, "/pods/annotated/shared", pod)
 
-    assert "tcp://[$(DINP_HOST_IP)]:2376" in patches[0]
-    assert "tcp://$(DINP_HOST_IP):2376" in patches[1]
+    patch = base64.b64decode(review["response"]["patch"]).decode()
+    assert "tcp://[$(DINP_HOST_IP)]:2376" in patch
 
 
 def test_console_format(files: Files) -> None:
@@ -197,18 +194,18 @@ def test_reload_in_the_process() -> None:
 
 def test_memory_is_bounded() -> None:
     """64 MiB in chunks are refused early, and neither they nor a gzip bomb grow the process."""
-    bomb = gzip.compress(b" " * 64 * 1024 * 1024)
+    bomb = gzip.compress(b" " * 64 * 1024 * 1024, compresslevel=1)
     with serving() as server:
         post_review(server, PATH, POD)
         before = peak_memory(server)
-        for _ in range(3):
+        for _ in range(2):
             assert send(server, (b" " * 65536 for _ in range(1024))) in {413, None}
             assert send(server, bomb, **{"Content-Encoding": "gzip"}) == 415
         grown = peak_memory(server) - before
         lines = server.log_lines()
         status, _ = post_review(server, PATH, POD)
 
-    assert [line["code"] for line in lines[2:]] == [413, 415] * 3
+    assert [line["code"] for line in lines[2:]] == [413, 415] * 2
     assert grown < 40 * 1024 * 1024
     assert status == 200
 

@@ -17,6 +17,7 @@ from tests.webhook.serving.test_command import BODY, PATH, get, send
 from tools.attack.cgroup import Cgroup, cgroup
 from tools.serving import Serving, admission_review, serving
 from webhook.pods import bounds
+from webhook.serving import reviewer
 
 pytestmark = pytest.mark.root
 
@@ -165,3 +166,53 @@ def test_everything_at_once() -> None:
             stack.enter_context(crowd(server, kind, count))
         assert post(server, densest)[0] in {200, 503}
         assert_served(server)
+
+
+# ---- what it takes -------------------------------------------------------------------------
+
+PEAKS = """
+import gc, itertools, json, re
+from pathlib import Path
+import msgspec
+from tests.webhook import large_pods
+from tools.serving import admission_review
+from webhook import admission
+from webhook.asking.config import Config
+from webhook.asking.rules import RULES
+from webhook.serving import memory
+
+gc.disable()
+SIZE = 1 << 19
+
+def kib(what):
+    return int(re.search(what + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+def body(family, n):
+    return msgspec.json.encode(admission_review(family.grown(n)))
+
+def peak(family, path):
+    few = len(body(family, 100))
+    reviewed = body(family, int(SIZE / max((len(body(family, 1100)) - few) / 1000, 1)))
+    memory.give_back(1 << 30)
+    before = kib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    admission.review(reviewed, RULES[path], Config())
+    return (kib("VmHWM") - before) * 1024
+
+families = [one for one in large_pods.families() if one.name.startswith("list")]
+paths = ("/pods/inject/sidecar", "/pods/migrate/sidecar", "/pods/migrate/daemonset")
+found = {family.name: peak(family, path) for family, path in zip(families, itertools.cycle(paths))}
+print(json.dumps(found))
+"""
+
+
+def test_largest_pods_fit() -> None:
+    """Whichever list of a Pod the API server's 3 MiB are made of: their review takes what the process has."""
+    command = [sys.executable, "-c", PEAKS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+
+    assert len(found) > 200
+    most = (bounds.REVIEWER - reviewer._INTERPRETER) // 6  # for half a MiB
+    assert {} == {name: took for name, took in found.items() if took > most}
