@@ -113,3 +113,11 @@ def _kind(path: str) -> Kind | None:
     if path in STATE_TREES or path.startswith(_STATE_BELOW):
         return Kind.STATE
     return None
+
+
+def host_mounts(container: Container, host_paths: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield where each hostPath is mounted, and its path on the node."""
+    for mount in pods.mounts(container):
+        if host_path := host_paths.get(mount["name"]):
+            path = pods.below(host_path, mount.get("subPath") or "")
+            yield pods.clean_path(mount["mountPath"]), path
