@@ -306,7 +306,7 @@ def _inject(document: Mapping[str, Any]) -> None:
     assert templates or not _has_pod(document), "no Pod, or one without containers"
     for template in templates:
         pod = pod_templates.pod_of(template, "ci")
-        result = admission.inject(cast("dict[str, Any]", pod), rule, config.Config())
+        result = admission.inject(pod, rule, config.Config())
         assert result.outcome != "denied", result.finding.text
         assert result.finding.reason is not Reason.INVALID_POD, result.finding.text
 
