@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from webhook.asking import config
-
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
     path
@@ -36,17 +34,6 @@ def test_small(source: Path) -> None:
 def test_start_script_is_short() -> None:
     """dind.sh stands in every Pod of sidecar mode: at most 12 KiB."""
     assert len((ROOT / "webhook" / "dind.sh").read_bytes()) <= 12 * 1024
-
-
-def test_readme_shows_the_defaults() -> None:
-    """The config file in README has every key, with its default."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```yaml\n(sidecar:\n.*?)^```", readme, re.MULTILINE | re.DOTALL)
-    (block,) = blocks
-    assert config.Config() == config.parse(block.encode())
-    keys = {line.strip().partition(":")[0] for line in block.splitlines()}
-    for struct in (config.Config, config.Sidecar, config.Daemonset, config.Service):
-        assert set(struct.__struct_encode_fields__) <= keys
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What README says of a certs that is down for 12, 24 and 72 hours: it holds whenever that begins."""
+"""What docs/operations.md says of a certs that is down for 12, 24 and 72 hours: it holds whenever that begins."""
 
 from __future__ import annotations
 

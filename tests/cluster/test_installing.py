@@ -464,7 +464,7 @@ def kinds(api: Api) -> list[Object]:
 
 
 def test_an_upgrade_without_shared_daemons(empty: Api, undivided: Path) -> None:
-    """What apply leaves behind goes by the commands of the README, and those take nothing else."""
+    """What apply leaves behind goes by the commands of docs/install.md, and those take nothing else."""
     apply(empty)
     expected = labelled(empty).keys()
     remove(empty)
@@ -472,7 +472,7 @@ def test_an_upgrade_without_shared_daemons(empty: Api, undivided: Path) -> None:
     apply(empty, undivided / "base")
     apply(empty)
     assert labelled(empty).keys() > expected
-    for command in commands_of_the_readme():
+    for command in commands_of_the_docs():
         done = empty.cluster.kubectl(*command, "--wait=false")
         assert done.code == 0, done.err
     finish_namespace(empty, DAEMONS)
@@ -481,10 +481,10 @@ def test_an_upgrade_without_shared_daemons(empty: Api, undivided: Path) -> None:
     assert all(is_former_config(key[-1]) for key in left)
 
 
-def commands_of_the_readme() -> list[list[str]]:
+def commands_of_the_docs() -> list[list[str]]:
     """Those after an upgrade to a base without permissions for shared daemons."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    _, _, after = text.partition("- **Upgrade**")
+    text = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    _, _, after = text.partition("## Upgrade")
     block = after.partition("```")[2].partition("```")[0]
     lines = [shlex.split(line) for line in block.splitlines() if line.strip()]
     assert lines

@@ -36,7 +36,7 @@ _DAEMON_PORTS: Final = ("2375", "2376")
 
 _IMAGES: Final = {"20.10": DIND_20_10, "29": DIND_29}
 _USERS: Final[Mapping[str, Mapping[str, int]]] = {"0": {}, "1000": {"runAsUser": 1000}}
-# Design, section 1: a variable that is not set is not here.
+# docs/design.md, section 1: a variable that is not set is not here.
 _VARIABLES: Final = {
     "tcp": {"DOCKER_HOST": "tcp://localhost:2375", "DOCKER_TLS_VERIFY": ""},
     "tls": {

@@ -61,7 +61,7 @@ docker run --rm --pull=never localhost/built:1
 echo "DOCKER_HOST is $DOCKER_HOST"
 docker buildx inspect | sed 's/^/the first: /'
 """
-# As README has it. A builder of its own takes an image that is not here, so it is not started.
+# As docs/limits.md has it. A builder of its own takes an image that is not here, so it is not started.
 CREATE: Final = {
     "tls": """
 docker buildx create --name refused && exit 1

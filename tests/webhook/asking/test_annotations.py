@@ -128,7 +128,7 @@ def test_sidecars_annotations_on_a_shared_mode(row: object, mode: Mode) -> None:
 
 
 def test_the_table_is_the_design() -> None:
-    """The thirteen annotations of design.md section 6, and status."""
+    """The thirteen annotations of docs/design.md, section 6, and status."""
     names = (
         *("inject", "containers", "transport", "rootless", "image", "requests", "limits"),
         *("storage", "share", "registry-mirrors", "insecure-registries", "daemon-config"),

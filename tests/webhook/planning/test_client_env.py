@@ -75,7 +75,7 @@ def from_secret(name: str) -> dict[str, Any]:
     ],
 )
 def test_variables_of_a_bare_container(expected: dict[str, str | None], where: Endpoint) -> None:
-    """As design.md section 1 has them, what is referred to declared first."""
+    """As docs/design.md, section 1 has them, what is referred to declared first."""
     found = decide(where)
     assert expected == values(found)
     assert list(expected) == list(values(found))
