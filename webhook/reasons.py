@@ -1,7 +1,7 @@
 """Why dinp did what it did: one enum, read by people and by machines.
 
-A member's value is the metric label (so it never holds user text); its `text` is the
-sentence for warnings, denials, logs and the command line, filled in by `say`.
+A member's value is the metric label (so it never holds user text); its `effect` is what becomes
+of the Pod, wherever it is found; its `text` is the sentence for warnings, denials, logs and the command line, filled in by `say`.
 """
 
 from __future__ import annotations
@@ -12,229 +12,305 @@ from enum import Enum
 from webhook.pods import bounds
 
 
-class Reason(Enum):
-    """A value, and a sentence with named blanks."""
+class Effect(Enum):
+    """What becomes of a Pod for a reason; the value is a phrase for people."""
 
+    NONE = "left as it is: nobody asks for a daemon"
+    LEFT = "left as it is"
+    TOLD = "left as it is, with a warning"
+    INJECTED = "gets a daemon"
+    WARNING = "gets a daemon, with a warning"
+    DENIED = "denied"
+    BLOCKED = (
+        "denied where the Pod itself asks; where its namespace does, left as it is, with a warning"
+    )
+
+
+class Reason(Enum):
+    """A value, what becomes of the Pod, and a sentence with named blanks."""
+
+    effect: Effect
     text: str
 
-    def __new__(cls, value: str, text: str) -> Reason:
+    def __new__(cls, value: str, effect: Effect, text: str) -> Reason:
         member = object.__new__(cls)
         member._value_ = value
+        member.effect = effect
         member.text = text
         return member
 
     # ---- nothing to do ----
-    NOT_REQUESTED = "not_requested", "nothing asks for a Docker daemon"
-    OPTED_OUT = "opted_out", "dinp.io/inject is false"
-    MIRROR_POD = "mirror_pod", "static Pods are never changed"
+    NOT_REQUESTED = "not_requested", Effect.NONE, "nothing asks for a Docker daemon"
+    OPTED_OUT = "opted_out", Effect.NONE, "dinp.io/inject is false"
+    MIRROR_POD = "mirror_pod", Effect.NONE, "static Pods are never changed"
     DAEMONSET_POD = (
         "daemonset_pod",
+        Effect.LEFT,
         "Pods of a DaemonSet get no daemon by namespace default; annotate the Pod with dinp.io/inject to force it",
     )
-    NEVER_INJECT = "never_inject", "the Pod's labels match neverInject of the config file"
+    NEVER_INJECT = (
+        "never_inject",
+        Effect.LEFT,
+        "the Pod's labels match neverInject of the config file",
+    )
     NODE_AGENT = (
         "node_agent",
+        Effect.TOLD,
         "looks like a node agent, which wants the node's own containers ({signals}); annotate the Pod with dinp.io/inject: {mode} to force it",
     )
     OWN_DAEMON = (
         "own_daemon",
+        Effect.TOLD,
         "the Pod runs a Docker daemon of its own ({where}); left unchanged",
     )
-    NO_CONTAINER = "no_container", "none of dinp.io/containers ({names}) is in this Pod"
+    NO_CONTAINER = (
+        "no_container",
+        Effect.TOLD,
+        "none of dinp.io/containers ({names}) is in this Pod",
+    )
     NO_SOCKET_NAMED = (
         "no_socket_named",
+        Effect.TOLD,
         "dinp.io/containers ({names}) names none of the containers that mount the node's Docker socket ({sockets}); left unchanged",
     )
-    INVALID_POD = "invalid_pod", "not a valid Pod: {problem}"
-    OTHER_OPERATION = "other_operation", "only the creation of Pods is looked at"
-    ALREADY_DONE = "already_done", "everything is in place"
+    INVALID_POD = "invalid_pod", Effect.LEFT, "not a valid Pod: {problem}"
+    OTHER_OPERATION = "other_operation", Effect.LEFT, "only the creation of Pods is looked at"
+    ALREADY_DONE = "already_done", Effect.LEFT, "everything is in place"
 
     # ---- done ----
-    INJECTED = "injected", "gave containers {containers} a Docker daemon"
-    MIGRATED = "migrated", "migrated {paths}"
+    INJECTED = "injected", Effect.INJECTED, "gave containers {containers} a Docker daemon"
+    MIGRATED = "migrated", Effect.INJECTED, "migrated {paths}"
 
     # ---- the request is wrong: always denied ----
-    BAD_VALUE = "bad_value", "{source} {key}: {value!r} is not valid: {expected}"
+    BAD_VALUE = "bad_value", Effect.DENIED, "{source} {key}: {value!r} is not valid: {expected}"
     CONFLICTING_REQUEST = (
         "conflicting_request",
+        Effect.DENIED,
         "label and annotation dinp.io/inject differ ({label!r} and {annotation!r}); keep one of them",
     )
     SHARED_DAEMON_NOT_ALLOWED = (
         "shared_daemon_not_allowed",
+        Effect.DENIED,
         "dinp.io/inject: {mode} points at a shared root daemon, which this namespace may not use; use sidecar, or ask a cluster admin to label the namespace dinp.io/shared-daemon=allowed",
     )
     SIDECAR_ONLY = (
         "sidecar_only",
+        Effect.DENIED,
         "annotation {key} is for sidecar mode, and this Pod's mode is {mode}; remove the annotation or use dinp.io/inject: sidecar",
     )
     UNKNOWN_CONTAINER = (
         "unknown_container",
+        Effect.DENIED,
         "annotation dinp.io/containers names {names}, which the Pod does not have; it has {known}",
     )
     NO_ELIGIBLE_CONTAINER = (
         "no_eligible_container",
+        Effect.DENIED,
         "every container of the Pod is dinp's own or of a service mesh; name one in dinp.io/containers to give it a daemon all the same",
     )
     IMAGE_NOT_ALLOWED = (
         "image_not_allowed",
+        Effect.DENIED,
         "annotation dinp.io/image: {value!r} is not on the allow-list of the config file ({allowed})",
     )
     DAEMON_CONFIG_NOT_ALLOWED = (
         "daemon_config_not_allowed",
+        Effect.DENIED,
         "annotation dinp.io/daemon-config: {value!r} is not allowed, as sidecar.daemonConfigKeys of the config file lists no key of daemon.json; remove the annotation, or ask a cluster admin",
     )
     DIND_IMAGE_NOT_ALLOWED = (
         "dind_image_not_allowed",
+        Effect.DENIED,
         "init container {container} has image {value!r} already, which is neither dinp's own nor in allowedImages of the config file ({allowed}); where another webhook rewrites registries, allowedImages has to list what it makes of them",
     )
     BORROWED_NAME = (
         "borrowed_name",
+        Effect.DENIED,
         "the Pod brings a container {container}, which dinp alone may make, and gets no daemon of dinp's: {why}; take that container out of the Pod",
     )
     FLAG_NOT_ALLOWED = (
         "flag_not_allowed",
+        Effect.DENIED,
         "annotation dinp.io/dockerd-args: {value!r} is not allowed; allowed are {allowed}",
+    )
+    REQUEST_OVER_LIMIT = (
+        "request_over_limit",
+        Effect.DENIED,
+        "dinp.io/requests {resource}={request} is more than its limit {limit}; raise dinp.io/limits or lower dinp.io/requests",
     )
 
     # ---- the request cannot work: denied when explicit, else admitted unchanged ----
     TOO_LONG = (
         "too_long",
+        Effect.BLOCKED,
         "{key} has {length}, and dinp takes at most {bound}; shorten it, or set dinp.io/inject: false",
     )
     HOST_NETWORK = (
         "host_network",
+        Effect.BLOCKED,
         "a Docker daemon in a hostNetwork Pod would rewrite the node's iptables; remove hostNetwork, or use dinp.io/inject: daemonset",
     )
-    WINDOWS = "windows", "dinp's Docker daemons run Linux containers, and this is a Windows Pod"
+    WINDOWS = (
+        "windows",
+        Effect.BLOCKED,
+        "dinp's Docker daemons run Linux containers, and this is a Windows Pod",
+    )
     HOST_USERS = (
         "host_users",
+        Effect.BLOCKED,
         "a privileged daemon cannot run with hostUsers: false; remove hostUsers, or use a shared daemon",
     )
     NAME_TAKEN = (
         "name_taken",
+        Effect.BLOCKED,
         "{what} {name!r} at {where} uses a name or path of dinp's; rename it",
     )
     SIDECAR_IN_PLACE = (
         "sidecar_in_place",
+        Effect.BLOCKED,
         "the Pod has a dinp-dind of sidecar mode already; create it from its original manifest, or keep dinp.io/inject: sidecar",
     )
     PVC_WITH_FS_GROUP = (
         "pvc_with_fs_group",
+        Effect.BLOCKED,
         "dinp.io/storage: {value} with fsGroup: the kubelet would change the owner of every image layer on the claim; remove fsGroup, or use emptydir or ephemeral storage",
     )
     DNS_POLICY = (
         "dns_policy",
+        Effect.BLOCKED,
         "dnsPolicy {policy} cannot resolve {host}; use ClusterFirst (ClusterFirstWithHostNet with hostNetwork)",
-    )
-    REQUEST_OVER_LIMIT = (
-        "request_over_limit",
-        "dinp.io/requests {resource}={request} is more than its limit {limit}; raise dinp.io/limits or lower dinp.io/requests",
     )
     SHARE_TAKEN = (
         "share_taken",
+        Effect.BLOCKED,
         "dinp.io/share: {path} is a mount of container {container} already, which the daemon sees anyway; remove the path from dinp.io/share",
     )
 
     # ---- warnings: done, but somebody should know ----
-    MORE_WARNINGS = "more_warnings", "there are more warnings than these"
+    MORE_WARNINGS = "more_warnings", Effect.WARNING, "there are more warnings than these"
     UNSURE = (
         "unsure",
+        Effect.WARNING,
         "nothing shows whether this Pod builds images or watches the node; migrated as the namespace asks, dinp.io/inject: false on the Pod opts out",
     )
     UNKNOWN_ANNOTATION = (
         "unknown_annotation",
+        Effect.WARNING,
         "annotation {key} is not one of dinp's and has no effect{hint}",
     )
     TEKTON_CONTAINERS = (
         "tekton_containers",
+        Effect.WARNING,
         "annotation dinp.io/containers names {names}, which this Pod does not have",
     )
     USERS_DOCKER_HOST = (
         "users_docker_host",
+        Effect.WARNING,
         "container {container} sets DOCKER_HOST itself ({value!r}): kept, so it does not use the daemon that dinp provides",
     )
     ENV_FROM = (
         "env_from",
+        Effect.WARNING,
         "container {container} uses envFrom: Docker variables that it brings cannot be seen here",
     )
     VARIABLE_REMOVED = (
         "variable_removed",
+        Effect.WARNING,
         "container {container}: removed {name}, which would switch its Docker clients to TLS",
     )
     VARIABLE_REPLACED = (
         "variable_replaced",
+        Effect.WARNING,
         "container {container}: {name} was {old!r}, now {new!r}",
     )
     NO_PROXY_VALUE_FROM = (
         "no_proxy_value_from",
+        Effect.WARNING,
         "container {container}: {name} comes from valueFrom, so {host} could not be added to it; docker-py would send its requests to the proxy",
     )
     SOCKET_REMOVED = (
         "socket_removed",
+        Effect.WARNING,
         "container {container}: the mount of the node's Docker socket at {path} is gone; clients that are hard-wired to that path will fail, those that read DOCKER_HOST work",
     )
     RUN_DIRECTORY = (
         "run_directory",
+        Effect.WARNING,
         "container {container} mounts the node's {path} at {mount_path}, which has no Docker socket any more: left, only the environment is set",
     )
     SOCKET_LEFT = (
         "socket_left",
+        Effect.WARNING,
         "container {container} mounts the node's Docker socket at {path} and is not one of those that get a daemon: left as it is",
     )
     NODE_STATE_LEFT = (
         "node_state_left",
+        Effect.WARNING,
         "container {container} mounts {path} of the node at {mount_path}: left as it is, it shows nothing of the injected daemon",
     )
     SUB_PATH_EXPR = (
         "sub_path_expr",
+        Effect.WARNING,
         "container {container}: the mount at {path} uses subPathExpr and is not shared with the daemon, so docker run -v {path} will not see it",
     )
     SUB_PATH_FILE = (
         "sub_path_file",
+        Effect.WARNING,
         "container {container}: the subPath mount at {path} is written by an init container and is not shared with the daemon, so docker run -v {path} will not see it",
     )
     DAEMON_CONFIG_MOUNT = (
         "daemon_config_mount",
+        Effect.WARNING,
         "container {container}: the mount at {path} is not shared with the daemon, which it would configure: sidecar.daemonConfigKeys of the config file lists no key of daemon.json",
     )
     CREDENTIALS = (
         "credentials",
+        Effect.WARNING,
         "container {container}: the volume at {path} has a token of the Pod's ServiceAccount and is not shared with the daemon, so docker run -v {path} will not see it",
     )
     MOUNT_CONFLICT = (
         "mount_conflict",
+        Effect.WARNING,
         "containers {kept} and {container} mount different volumes at {path}; the daemon sees the one of {kept}",
     )
     IMAGE_IN_PLACE = (
         "image_in_place",
+        Effect.WARNING,
         "the Pod has a {container} with image {there} already: kept, not changed to {asked}; create the Pod from its original manifest to change it",
     )
     RENEWED = (
         "renewed",
+        Effect.WARNING,
         "container {container} is made anew, without what it had besides: {what}",
     )
     POD_LEVEL_RESOURCES = (
         "pod_level_resources",
+        Effect.WARNING,
         "dinp.io/requests and dinp.io/limits have no effect: the Pod-level resources bound the daemon too",
     )
     QOS_CHANGED = (
         "qos_changed",
+        Effect.WARNING,
         "the Pod's QoS class changes from {old} to {new}, as the daemon has requests of its own{hint}",
     )
     PROXY_REFERENCE = (
         "proxy_reference",
+        Effect.WARNING,
         "the daemon does not get {name} of container {container}, as its value refers to other variables",
     )
     PVC_SHARED = (
         "pvc_shared",
+        Effect.WARNING,
         "dinp.io/storage: pvc:{claim}: two daemons on one data directory destroy it; make sure that no other Pod uses the claim at the same time",
     )
     BIND_MOUNTS_SHARED = (
         "bind_mounts_shared",
+        Effect.WARNING,
         "docker run -v sees the file system of the shared daemon, not of this Pod{jenkins}",
     )
     PUBLISHED_PORTS = (
         "published_ports",
+        Effect.WARNING,
         "ports published on the shared daemon (docker run -p, testcontainers) are not reachable from this Pod",
     )
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from typing import Any, cast
 
+import msgspec
 import pytest
 
+from tests import golden_cases
+from tests.golden_cases import Case
 from tests.webhook import small_pods as build
 from webhook import __version__
 from webhook.asking import config as configs
@@ -15,7 +20,7 @@ from webhook.asking.rules import RULES
 from webhook.mutation import mutate
 from webhook.planning.plan import decide
 from webhook.pods import bounds
-from webhook.pods.pod import Pod
+from webhook.pods.pod import Pod, problem
 
 EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 
@@ -222,3 +227,15 @@ def test_a_status_that_is_too_long_for_ours() -> None:
     """It is nobody's, whatever it says, and is replaced."""
     there = json.dumps({"warnings": ["x"], "changed": ["y" * 1_000_000]})
     assert "x" not in status(done(build.asking(annotations={"dinp.io/status": there})))["warnings"]
+
+
+@pytest.mark.parametrize("case", golden_cases.all_cases(), ids=lambda case: case.folder.name)
+def test_a_plan_is_whole(case: Case) -> None:
+    """A Plan that was stored, and is carried out elsewhere on an equal Pod, does the same."""
+    pod = cast("Pod", case.pod)
+    if problem(pod) is not None:
+        return
+    plan = decide(pod, case.rule, case.config)
+    elsewhere = copy.deepcopy(pod)
+    assert mutate(pod, plan) == mutate(elsewhere, pickle.loads(pickle.dumps(plan)))  # noqa: S301 - our own
+    assert msgspec.json.encode(plan)  # and can be printed

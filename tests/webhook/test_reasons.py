@@ -7,8 +7,11 @@ import string
 
 import pytest
 
+from tests import golden_cases
+from tests.golden_cases import Case
+from webhook import admission
 from webhook.pods import bounds
-from webhook.reasons import Finding, Reason
+from webhook.reasons import Effect, Finding, Reason
 
 
 def blanks(reason: Reason) -> list[str]:
@@ -20,6 +23,29 @@ def test_a_value_is_a_metric_label(reason: Reason) -> None:
     """The value is the member's name in small letters: fixed, and never a user's text."""
     assert reason.name.lower() == reason.value
     assert re.fullmatch(r"[a-z_]+", reason.value)
+
+
+# What may become of a Pod for a reason with this effect.
+OUTCOMES = {
+    Effect.NONE: {"unchanged"},
+    Effect.LEFT: {"unchanged"},
+    Effect.TOLD: {"unchanged"},
+    Effect.INJECTED: {"mutated"},
+    Effect.DENIED: {"denied"},
+    Effect.BLOCKED: {"denied", "mutated"},  # by dinp.io/status
+}
+
+
+@pytest.mark.parametrize("case", golden_cases.all_cases(), ids=lambda case: case.folder.name)
+def test_the_effect_is_what_happens(case: Case) -> None:
+    """Whatever is found, and by whichever step, the Pod fares as its reason says."""
+    found = admission.inject(case.pod, case.rule, case.config)
+    effect = found.finding.reason.effect
+    assert found.outcome in OUTCOMES[effect]
+    if effect in {Effect.NONE, Effect.LEFT, Effect.DENIED}:
+        assert () == found.warnings
+    if effect is Effect.TOLD or (effect is Effect.BLOCKED and found.outcome == "mutated"):
+        assert (found.finding.text,) == found.warnings
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -28,7 +28,7 @@ from webhook.planning.clients import Client
 from webhook.pods import bounds
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod
-from webhook.reasons import Finding, Reason
+from webhook.reasons import Effect, Finding, Reason
 
 
 class Action(StrEnum):
@@ -38,29 +38,6 @@ class Action(StrEnum):
     LEAVE = "leave"
     DENY = "deny"
 
-
-# Of the reasons for which nothing is injected: those that refuse the Pod, because its
-# author asked for something that is wrong.
-_DENIED: Final = frozenset(
-    {
-        Reason.BAD_VALUE,
-        Reason.CONFLICTING_REQUEST,
-        Reason.SHARED_DAEMON_NOT_ALLOWED,
-        Reason.SIDECAR_ONLY,
-        Reason.UNKNOWN_CONTAINER,
-        Reason.IMAGE_NOT_ALLOWED,
-        Reason.DAEMON_CONFIG_NOT_ALLOWED,
-        Reason.DIND_IMAGE_NOT_ALLOWED,
-        Reason.FLAG_NOT_ALLOWED,
-        Reason.REQUEST_OVER_LIMIT,
-        Reason.NO_ELIGIBLE_CONTAINER,
-        Reason.TOO_LONG,
-    }
-)
-# Those that people should hear of, though the Pod is left as it is.
-_WARNED: Final = frozenset(
-    {Reason.NODE_AGENT, Reason.OWN_DAEMON, Reason.NO_CONTAINER, Reason.NO_SOCKET_NAMED}
-)
 
 # Of a node agent's signals, the first ones; a warning is short.
 _SIGNALS_TOLD: Final = 4
@@ -98,7 +75,7 @@ def _is_asked(finding: Finding, rule: Rule) -> bool:
     """Whether the Pod or its namespace wants a daemon, be it that there is a reason against it."""
     if finding.reason is Reason.NOT_REQUESTED:  # or by every Pod, and this one has no client
         return rule.source is Source.INJECT
-    return finding.reason not in {Reason.OPTED_OUT, Reason.MIRROR_POD}
+    return finding.reason.effect is not Effect.NONE
 
 
 def _has_dind(pod: Pod) -> bool:
@@ -108,10 +85,10 @@ def _has_dind(pod: Pod) -> bool:
 def _decide(pod: Pod, rule: Rule, config: Config) -> Plan:
     asked = request.requested(pod, rule, config)
     if isinstance(asked, Finding):
-        return _without_injection(asked)
+        return _without_injection(asked, None, explicit=True)
     too_long = excess.excess(pod)
     if too_long is not None:
-        return _refused(too_long, asked)
+        return _stopped(too_long, asked)
     return _of_request(pod, asked, config)
 
 
@@ -119,24 +96,34 @@ def _of_request(pod: Pod, asked: Request, config: Config) -> Plan:
     seen = found.find(pod, judged=asked.migrate)
     hands_off = _hands_off(asked, seen)
     if hands_off is not None:
-        return _without_injection(hands_off, asked.mode)
+        return _stopped(hands_off, asked)
     settings = read_settings(pod, asked.mode, config)
     if isinstance(settings, Finding):
-        return _refused(settings, asked)
+        return _stopped(settings, asked)
     chosen = _chosen(pod, asked, seen, settings)
     if isinstance(chosen, Finding):
-        return _without_injection(chosen, asked.mode)
+        return _stopped(chosen, asked)
     question = obstacles.Question(pod, seen, settings, known_volumes(settings))
     blocked = obstacles.obstacle(question)
     if blocked is not None:
-        return _blocked(blocked, asked)
+        return _stopped(blocked, asked)
     return _plan(pod, asked, seen, settings, chosen)
 
 
-def _without_injection(finding: Finding, mode: Mode | None = None) -> Plan:
-    action = Action.DENY if finding.reason in _DENIED else Action.LEAVE
-    warnings = (finding,) if finding.reason in _WARNED else ()
-    return Plan(action, finding, mode, warnings=warnings)
+def _stopped(finding: Finding, asked: Request) -> Plan:
+    return _without_injection(finding, asked.mode, explicit=asked.explicit)
+
+
+def _without_injection(finding: Finding, mode: Mode | None, *, explicit: bool) -> Plan:
+    """`explicit`: the Pod itself asks, so that what cannot be had is an error of its author's."""
+    effect = finding.reason.effect
+    if effect is Effect.DENIED or (effect is Effect.BLOCKED and explicit):
+        return Plan(Action.DENY, finding, mode)
+    is_told = effect in {Effect.TOLD, Effect.BLOCKED}
+    warnings = (finding,) if is_told else ()
+    return Plan(
+        Action.LEAVE, finding, mode, warnings=warnings, note_status=effect is Effect.BLOCKED
+    )
 
 
 def _hands_off(asked: Request, seen: Found) -> Finding | None:
@@ -195,7 +182,7 @@ def _plan(
     decided = clients_.clients(chosen, seen, settings)
     wanted = additions(pod, seen, decided, settings)
     if isinstance(wanted, Finding):
-        return _refused(wanted, asked)
+        return _stopped(wanted, asked)
     warnings = [*_general_warnings(pod, settings), *wanted.warnings]
     if seen.judgement is not None and seen.judgement.verdict is Verdict.UNSURE:
         warnings.append(Reason.UNSURE.say())
@@ -219,20 +206,6 @@ def _told(warnings: Iterable[Finding]) -> tuple[Finding, ...]:
     if len(told) <= bounds.WARNINGS:
         return told
     return (*told[: bounds.WARNINGS], Reason.MORE_WARNINGS.say())
-
-
-def _refused(finding: Finding, asked: Request) -> Plan:
-    """A wrong request is denied, whoever asks; a Pod that is too long, where its author asks."""
-    if finding.reason is Reason.TOO_LONG:
-        return _blocked(finding, asked)
-    return _without_injection(finding, asked.mode)
-
-
-def _blocked(finding: Finding, asked: Request) -> Plan:
-    """An explicit request is denied; a namespace's default leaves the Pod, and says so."""
-    if asked.explicit:
-        return Plan(Action.DENY, finding, asked.mode)
-    return Plan(Action.LEAVE, finding, asked.mode, warnings=(finding,), note_status=True)
 
 
 def _done(decided: Iterable[Client]) -> Finding:
