@@ -1,9 +1,10 @@
 """Do tests of today catch what was wrong at an earlier commit?
 
-    python -m tools.catches 869c352 [TEST …] [--seconds 300]
+    python -m tools.catches 869c352 [TEST …] [--tests-of b92b52a] [--seconds 300]
 
 Each test (by default those of `TESTS`) runs against the webhook/ of that commit, in a scratch
-folder that has all else as it is here. Modules that webhook/ had not got then are added, so that
+folder that has all else as it is here, or as it was at `--tests-of`: a test of today cannot be
+imported where webhook/ had other folders. Modules that webhook/ had not got then are added, so that
 tests can be imported; nothing of then imports them. A test that does not end in time counts as
 one that fails. Exit code 1: a test passes, and so would not have caught it.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -27,14 +29,17 @@ from tools.processes import interrupt_by_signals
 
 ROOT: Final = Path(__file__).parent.parent
 _OLD: Final = "webhook"
-# By commit: the tests of the rows of tests/README.md that were untrue then.
+# By commit: when its folders were still those, and the tests of the rows of tests/README.md that were untrue then.
 TESTS: Final = {
     "869c352": (
-        "tests/webhook/test_linear.py::test_work_grows_with_the_pod",
-        "tests/webhook/test_linear.py::test_command_line_grows_with_the_file",
-        "tests/webhook/serving/test_memory.py::test_large_reviews_leave_nothing",
-        "tests/webhook/serving/test_memory_limit.py::test_crowd",
-        "tests/webhook/serving/test_memory_limit.py::test_dense_body",
+        "b92b52a",
+        (
+            "tests/webhook/test_linear.py::test_work_grows_with_the_pod",
+            "tests/webhook/test_linear.py::test_command_line_grows_with_the_file",
+            "tests/webhook/test_memory.py::test_large_reviews_leave_nothing",
+            "tests/webhook/test_memory_limit.py::test_crowd",
+            "tests/webhook/test_memory_limit.py::test_dense_body",
+        ),
     )
 }
 _SAID: Final = re.compile(r"^(?:E   |FAILED |ERROR ).*$", re.MULTILINE)
@@ -52,17 +57,19 @@ class Verdict:
 @click.command(help=__doc__, context_settings={"show_default": True})
 @click.argument("revision")
 @click.argument("tests", nargs=-1)
+@click.option("--tests-of", metavar="REVISION", help="Take tests and tools of this commit.")
 @click.option("--seconds", type=float, default=300.0, help="For one test.")
-def main(revision: str, tests: tuple[str, ...], seconds: float) -> None:
+def main(revision: str, tests: tuple[str, ...], tests_of: str | None, seconds: float) -> None:
     """Run them."""
     interrupt_by_signals()
-    tests = tests or TESTS.get(revision, ())
+    if not tests and revision in TESTS:
+        tests_of, tests = tests_of or TESTS[revision][0], TESTS[revision][1]
     if not tests:
         raise click.UsageError(f"name the tests: none are known for {revision}")
     passed = []
     with tempfile.TemporaryDirectory(prefix="dinp-catches-") as name:
         scratch = Path(name)
-        lay_out(revision, scratch)
+        lay_out(revision, scratch, tests_of)
         for test in tests:
             verdict = run(test, scratch, seconds)
             print(f"{'fails ' if verdict.failed else 'PASSES'} {test}\n       {verdict.said}")
@@ -71,22 +78,35 @@ def main(revision: str, tests: tuple[str, ...], seconds: float) -> None:
     sys.exit(1 if passed else 0)
 
 
-def lay_out(revision: str, scratch: Path) -> None:
-    """Fill `scratch`: webhook/ of then, all else of now.
+def lay_out(revision: str, scratch: Path, tests_of: str | None = None) -> None:
+    """Fill `scratch`: webhook/ of then, all else of now or of `tests_of`.
 
     Raises:
         click.ClickException: there is no such commit here.
     """
+    if tests_of is None:
+        _copy_tracked(scratch)
+    else:
+        _extract(tests_of, scratch)
+    there = {file: file.read_bytes() for file in (scratch / _OLD).rglob("*.py")}
+    shutil.rmtree(scratch / _OLD)
+    _extract(revision, scratch, _OLD)
+    for file, text in there.items():
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(text)
+
+
+def _copy_tracked(scratch: Path) -> None:
     for path in _git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split(b"\0"):
         file = ROOT / path.decode()
-        if path and file.is_file() and not path.startswith(f"{_OLD}/".encode()):
+        if path and file.is_file():
             _copy(file, scratch / path.decode())
-    with tarfile.open(fileobj=io.BytesIO(_git("archive", revision, _OLD))) as archive:
+
+
+def _extract(revision: str, scratch: Path, *paths: str) -> None:
+    with tarfile.open(fileobj=io.BytesIO(_git("archive", revision, *paths))) as archive:
         archive.extractall(scratch, filter="data")
-    for file in (ROOT / _OLD).rglob("*.py"):
-        there = scratch / file.relative_to(ROOT)
-        if not there.exists():
-            _copy(file, there)
 
 
 def run(test: str, scratch: Path, seconds: float) -> Verdict:
