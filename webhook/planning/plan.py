@@ -12,8 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from webhook import names
-from webhook.asking import request
-from webhook.asking.annotations import read_settings, unknown_annotations
+from webhook.asking.ask import Asked, NotAsked, ask
 from webhook.asking.config import Config
 from webhook.asking.request import Request
 from webhook.asking.rules import Mode, Rule, Source
@@ -22,7 +21,7 @@ from webhook.finding import found
 from webhook.finding.found import Found
 from webhook.finding.triage import Verdict
 from webhook.planning import clients as clients_
-from webhook.planning import excess, obstacles
+from webhook.planning import obstacles
 from webhook.planning.additions import Additions, additions, known_volumes
 from webhook.planning.clients import Client
 from webhook.pods import bounds
@@ -83,39 +82,30 @@ def _has_dind(pod: Pod) -> bool:
 
 
 def _decide(pod: Pod, rule: Rule, config: Config) -> Plan:
-    asked = request.requested(pod, rule, config)
-    if isinstance(asked, Finding):
-        return _without_injection(asked, None, explicit=True)
-    too_long = excess.excess(pod)
-    if too_long is not None:
-        return _stopped(too_long, asked)
-    return _of_request(pod, asked, config)
-
-
-def _of_request(pod: Pod, asked: Request, config: Config) -> Plan:
-    seen = found.find(pod, judged=asked.migrate)
-    hands_off = _hands_off(asked, seen)
+    asked = ask(pod, rule, config)
+    if isinstance(asked, NotAsked):
+        return _without_injection(asked.finding, asked.request)
+    request = asked.request
+    seen = found.find(pod, judged=request.migrate)
+    hands_off = _hands_off(request, seen)
     if hands_off is not None:
-        return _stopped(hands_off, asked)
-    settings = read_settings(pod, asked.mode, config)
+        return _without_injection(hands_off, request)
+    settings = asked.settings
     if isinstance(settings, Finding):
-        return _stopped(settings, asked)
-    chosen = _chosen(pod, asked, seen, settings)
+        return _without_injection(settings, request)
+    chosen = _chosen(pod, request, seen, settings)
     if isinstance(chosen, Finding):
-        return _stopped(chosen, asked)
+        return _without_injection(chosen, request)
     question = obstacles.Question(pod, seen, settings, known_volumes(settings))
     blocked = obstacles.obstacle(question)
     if blocked is not None:
-        return _stopped(blocked, asked)
+        return _without_injection(blocked, request)
     return _plan(pod, asked, seen, settings, chosen)
 
 
-def _stopped(finding: Finding, asked: Request) -> Plan:
-    return _without_injection(finding, asked.mode, explicit=asked.explicit)
-
-
-def _without_injection(finding: Finding, mode: Mode | None, *, explicit: bool) -> Plan:
-    """`explicit`: the Pod itself asks, so that what cannot be had is an error of its author's."""
+def _without_injection(finding: Finding, request: Request | None) -> Plan:
+    """Deny or leave: what cannot be had is an error of the Pod's author, where it is the Pod that asks."""
+    mode, explicit = (None, True) if request is None else (request.mode, request.explicit)
     effect = finding.reason.effect
     if effect is Effect.DENIED or (effect is Effect.BLOCKED and explicit):
         return Plan(Action.DENY, finding, mode)
@@ -126,22 +116,22 @@ def _without_injection(finding: Finding, mode: Mode | None, *, explicit: bool) -
     )
 
 
-def _hands_off(asked: Request, seen: Found) -> Finding | None:
+def _hands_off(request: Request, seen: Found) -> Finding | None:
     """Why this Pod is none of ours, though its namespace or it itself asks.
 
     Under the migrate label: Pods without the node's socket, and node agents, which want the
     node's own containers. In any case: Pods with a daemon of their own.
     """
-    if asked.migrate and not seen.sockets:
+    if request.migrate and not seen.sockets:
         return Reason.NOT_REQUESTED.say()
     if seen.judgement is not None and seen.judgement.verdict is Verdict.NODE:
         signals = ", ".join(seen.judgement.signals[:_SIGNALS_TOLD])
-        return Reason.NODE_AGENT.say(signals=signals, mode=asked.mode.value)
+        return Reason.NODE_AGENT.say(signals=signals, mode=request.mode.value)
     return Reason.OWN_DAEMON.say(where=seen.pod_daemons[0].where) if seen.pod_daemons else None
 
 
 def _chosen(
-    pod: Pod, asked: Request, seen: Found, settings: Settings
+    pod: Pod, request: Request, seen: Found, settings: Settings
 ) -> Sequence[Container] | Finding:
     """The client containers: all eligible ones, or those that are named, or have the socket."""
     everyone = {
@@ -160,13 +150,13 @@ def _chosen(
     chosen = []
     for name, container in everyone.items():
         wanted = name in present if named is not None else clients_.is_eligible(name, settings)
-        if wanted and (not asked.migrate or name in seen.sockets):
+        if wanted and (not request.migrate or name in seen.sockets):
             chosen.append(container)
     migrated_before = names.MODE_LABEL in pods.labels_of(pod)
-    if asked.migrate and named is not None and not chosen and not migrated_before:
+    if request.migrate and named is not None and not chosen and not migrated_before:
         sockets = ", ".join(sorted(seen.sockets))
         return Reason.NO_SOCKET_NAMED.say(names=", ".join(named), sockets=sockets)
-    if asked.explicit and not chosen:
+    if request.explicit and not chosen:
         return Reason.NO_ELIGIBLE_CONTAINER.say()
     return chosen or Reason.NOT_REQUESTED.say()
 
@@ -177,13 +167,13 @@ def _is_tekton(pod: Pod) -> bool:
 
 
 def _plan(
-    pod: Pod, asked: Request, seen: Found, settings: Settings, chosen: Sequence[Container]
+    pod: Pod, asked: Asked, seen: Found, settings: Settings, chosen: Sequence[Container]
 ) -> Plan:
     decided = clients_.clients(chosen, seen, settings)
     wanted = additions(pod, seen, decided, settings)
     if isinstance(wanted, Finding):
-        return _stopped(wanted, asked)
-    warnings = [*_general_warnings(pod, settings), *wanted.warnings]
+        return _without_injection(wanted, asked.request)
+    warnings = [*asked.unknown, *_general_warnings(pod, settings), *wanted.warnings]
     if seen.judgement is not None and seen.judgement.verdict is Verdict.UNSURE:
         warnings.append(Reason.UNSURE.say())
     warnings += clients_.sockets_left(seen.node_mounts, decided)
@@ -192,8 +182,8 @@ def _plan(
     return Plan(
         Action.INJECT,
         _done(decided),
-        asked.mode,
-        transport=settings.transport if asked.mode is Mode.SIDECAR else "",
+        settings.mode,
+        transport=settings.transport if settings.mode is Mode.SIDECAR else "",
         clients=decided,
         additions=wanted,
         warnings=_told(warnings),
@@ -221,7 +211,6 @@ def _done(decided: Iterable[Client]) -> Finding:
 
 
 def _general_warnings(pod: Pod, settings: Settings) -> Iterator[Finding]:
-    yield from unknown_annotations(pod)
     if settings.containers is not None:
         known = {container["name"] for container in pods.containers(pod)}
         missing = [name for name in settings.containers if name not in known]

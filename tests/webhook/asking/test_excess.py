@@ -12,8 +12,8 @@ from tests.webhook import small_pods as build
 from webhook import admission
 from webhook.asking.annotations import TABLE
 from webhook.asking.config import Config
+from webhook.asking.excess import excess
 from webhook.asking.rules import RULES
-from webhook.planning.excess import excess
 from webhook.planning.plan import Action, decide
 from webhook.pods import bounds
 from webhook.pods.pod import SAFE_TO_EVICT, Pod, problem
