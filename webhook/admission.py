@@ -10,7 +10,6 @@ the whole Pod, because the edits move and copy nothing that the slice has not in
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypedDict, TypeVar, cast
 
 import msgspec
@@ -80,8 +79,7 @@ class _WholePod(TypedDict):
     spec: _WholeSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Injection:
+class Injection(msgspec.Struct, frozen=True):
     """What dinp does with one Pod, whoever asked: the API server or the command line."""
 
     pod: Pod  # the same object if nothing changes
@@ -92,8 +90,7 @@ class Injection:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """The answer to one AdmissionReview, and what operators want to know of it."""
 
     body: bytes  # the AdmissionReview response, JSON

@@ -6,8 +6,9 @@ of the Pod, wherever it is found; its `text` is the sentence for warnings, denia
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 from webhook.pods import bounds
 
@@ -323,8 +324,7 @@ class Reason(Enum):
         return Finding(self, self.text.format(**blanks))
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """A reason and its finished sentence."""
 
     reason: Reason

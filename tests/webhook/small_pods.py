@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any, cast
 
+import msgspec
 from hypothesis import strategies as st
 
 from webhook import admission
@@ -84,7 +84,7 @@ def settings(
     keys = {f"dinp.io/{name.replace('_', '-')}": value for name, value in annotations.items()}
     found = read_settings(pod(annotations=keys), Mode.SIDECAR, config)
     assert isinstance(found, Settings), found
-    return dataclasses.replace(found, mode=mode)
+    return msgspec.structs.replace(found, mode=mode)
 
 
 def dind(found: Pod) -> Container:

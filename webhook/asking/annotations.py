@@ -12,9 +12,10 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, get_args
+
+import msgspec
 
 from webhook import names
 from webhook.asking import rules, storage
@@ -38,8 +39,7 @@ ALLOWED_FLAGS: Final = (
 Parser = Callable[[str, str, Config], object]  # key, value, config -> value or Finding
 
 
-@dataclass(frozen=True, slots=True)
-class Annotation:
+class Annotation(msgspec.Struct, frozen=True):
     """One row: `field` of Settings it fills; None: read elsewhere. `longest` in characters."""
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from webhook.asking import excess, request
 from webhook.asking.annotations import read_settings, unknown_annotations
@@ -14,8 +14,7 @@ from webhook.pods.pod import Pod
 from webhook.reasons import Finding
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """`settings` are a Finding where annotations are wrong: told only if the Pod is one of ours."""
 
     request: Request
@@ -23,8 +22,7 @@ class Asked:
     unknown: tuple[Finding, ...]  # annotations that have no effect
 
 
-@dataclass(frozen=True, slots=True)
-class NotAsked:
+class NotAsked(msgspec.Struct, frozen=True):
     """There is nothing to look for. `request`: of a Pod that asks, and is too long to be read."""
 
     finding: Finding

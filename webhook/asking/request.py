@@ -16,7 +16,7 @@ Mirror Pods (static Pods as the API server shows them) get nothing, annotated or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from webhook.asking import selectors
 from webhook.asking.config import Config
@@ -29,8 +29,7 @@ from webhook.reasons import Finding, Reason
 _MIRROR: str = "kubernetes.io/config.mirror"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """`explicit`: the Pod's author asks; else the namespace does."""
 
     mode: Mode

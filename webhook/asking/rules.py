@@ -19,9 +19,10 @@ inject` has the labels and picks the path itself. Both read the table below.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 INJECT: Final = "dinp.io/inject"
 MIGRATE: Final = "dinp.io/migrate"
@@ -58,8 +59,7 @@ class Source(StrEnum):
     MIGRATE = "migrate"  # Pods that mount the node's Docker socket
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """What the namespace says of its Pods. `mode` is None exactly when source is ANNOTATED."""
 
     source: Source

@@ -5,8 +5,9 @@ Nobody below reads the config file beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+import msgspec
 
 from webhook.asking import storage
 from webhook.asking.config import (
@@ -24,24 +25,21 @@ from webhook.asking.rules import Mode
 from webhook.asking.storage import Storage
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """A path that clients and daemon share; `seed`: first copy what the client's image has."""
 
     path: str
     seed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonConfig:
+class DaemonConfig(msgspec.Struct, frozen=True):
     """The ConfigMap with daemon.json and *.crt; `optional`: it may be missing."""
 
     name: str
     optional: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """Fields are those of the config file's `sidecar`, `daemonset` and `service`, and the annotations'."""
 
     mode: Mode
@@ -92,10 +90,10 @@ class Settings:
 _OF_SIDECAR: Final = tuple(
     name
     for name in Sidecar.__struct_fields__
-    if name in Settings.__dataclass_fields__ and name not in {"image", "storage", "daemon_config"}
+    if name in Settings.__struct_fields__ and name not in {"image", "storage", "daemon_config"}
 )
 _OF_FILE: Final = tuple(
-    name for name in Config.__struct_fields__ if name in Settings.__dataclass_fields__
+    name for name in Config.__struct_fields__ if name in Settings.__struct_fields__
 )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from webhook import names
 from webhook.pods import quantity
@@ -15,8 +16,7 @@ DNS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 EXPECTED: Final = "emptydir, emptydir:<size>, ephemeral:<storage class>:<size> or pvc:<claim>"
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(msgspec.Struct, frozen=True):
     """`size` is a quantity; `name` is the StorageClass or the claim."""
 
     kind: Literal["emptydir", "ephemeral", "pvc"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from webhook.finding import dind, node_docker, pod_daemons, triage
 from webhook.finding.node_docker import Kind, NodeMount
@@ -17,8 +18,7 @@ from webhook.pods.pod import Container, Pod
 _CREDENTIALS: Final = ("serviceAccountToken", "podCertificate")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What the steps after it need to know of a Pod."""
 
     node_mounts: tuple[NodeMount, ...]  # of the node's Docker

@@ -14,9 +14,10 @@ Judged per volumeMount, by the path on the node that the container really sees:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
+
+import msgspec
 
 from webhook import names
 from webhook.pods import pod as pods
@@ -55,8 +56,7 @@ class Kind(Enum):
     STATE = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class NodeMount:
+class NodeMount(msgspec.Struct, frozen=True):
     """One volumeMount of the node's Docker."""
 
     container: str

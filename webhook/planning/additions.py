@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from webhook import names
 from webhook.asking.rules import Mode
@@ -27,8 +28,7 @@ from webhook.pods.pod import Container, Pod, Resources, Trees, Volume, VolumeMou
 from webhook.reasons import Finding, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Additions:
+class Additions(msgspec.Struct, frozen=True):
     """What the Pod gets beside its client containers' edits."""
 
     volumes: tuple[Volume, ...] = ()

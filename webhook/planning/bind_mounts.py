@@ -12,8 +12,9 @@ kubelet would create the missing file as a directory).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, cast
+
+import msgspec
 
 from webhook import names
 from webhook.asking.settings import Settings
@@ -27,15 +28,14 @@ from webhook.reasons import Finding, Reason
 _RECURSIVE: Final = ("Disabled", "IfPossible", "Enabled")
 
 
-@dataclass(slots=True)
-class _Mirror:
+class _Mirror(msgspec.Struct):
     """What has been mirrored so far: mountPath -> (mount, container it came from)."""
 
     settings: Settings
     written_by_init: frozenset[str]  # volumes
     credentials: frozenset[str]  # volumes
-    by_path: dict[str, tuple[VolumeMount, str]] = field(default_factory=dict)
-    warnings: list[Finding] = field(default_factory=list)
+    by_path: dict[str, tuple[VolumeMount, str]] = msgspec.field(default_factory=dict)
+    warnings: list[Finding] = msgspec.field(default_factory=list)
 
 
 def mirror(

@@ -15,8 +15,9 @@ value, "0" too, switches the CLI to TLS, and DOCKER_CERT_PATH alone switches doc
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from webhook import names
 from webhook.finding import node_docker
@@ -38,8 +39,7 @@ _TLS_SETTINGS: Final = frozenset({"DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"})
 _Env = dict[str, EnvVar]  # by name, in the order in which they are declared
 
 
-@dataclass(frozen=True, slots=True)
-class ClientEnv:
+class ClientEnv(msgspec.Struct, frozen=True):
     """What becomes of the variables; `uses_daemon` is False where the user's own DOCKER_HOST wins."""
 
     uses_daemon: bool

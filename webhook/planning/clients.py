@@ -6,8 +6,9 @@ import fnmatch
 import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from webhook import names
 from webhook.asking.config import Transport
@@ -24,8 +25,7 @@ from webhook.reasons import Finding, Reason
 _MIGRATED: Final = frozenset({Kind.SOCKET, Kind.CLI, Kind.CLI_LIBRARY})
 
 
-@dataclass(frozen=True, slots=True)
-class Replacement:
+class Replacement(msgspec.Struct, frozen=True):
     """What becomes of a volumeMount; None: it is removed."""
 
     at: int  # in the container's volumeMounts
@@ -33,8 +33,7 @@ class Replacement:
     new: VolumeMount | None
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(msgspec.Struct, frozen=True):
     """One container that gets a daemon."""
 
     name: str

@@ -16,8 +16,9 @@ Always scheme and port: docker-py refuses a bare address, and the CLI takes it f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from webhook import names
 from webhook.asking.config import Daemonset, Service, Transport
@@ -43,8 +44,7 @@ _CERTS_MOUNT: Final[VolumeMount] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """What a client needs to reach its daemon."""
 
     docker_host: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from webhook import names
 from webhook.asking.rules import Mode
@@ -18,8 +19,7 @@ from webhook.pods.pod import Container, Pod, Volume
 from webhook.reasons import Finding, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What the checks look at; `volumes` are those that dinp adds, now or in an earlier pass."""
 
     pod: Pod

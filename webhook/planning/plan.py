@@ -7,9 +7,10 @@ config file) -> obstacles -> clients -> additions -> Plan
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 from webhook import names
 from webhook.asking.ask import Asked, NotAsked, ask
@@ -42,8 +43,7 @@ class Action(StrEnum):
 _SIGNALS_TOLD: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """All that is to be done: who carries it out needs the Pod and nothing else.
 
     `note_status`: a Pod that is left gets the reason in dinp.io/status.
