@@ -24,11 +24,11 @@ import socket
 import struct
 import traceback
 from contextlib import suppress
-from dataclasses import replace
 from enum import Enum
 from typing import BinaryIO, Final, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from webhook.admission import Outcome, ReviewError, review
 from webhook.asking.config import Config

@@ -6,11 +6,11 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 import structlog
 import structlog.testing
+from msgspec.structs import replace
 
 from tests.webhook.serving.test_metrics import OUTCOME
 from webhook.serving import logs

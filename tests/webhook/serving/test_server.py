@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
-import dataclasses
 import gzip
 import io
 import json
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
@@ -490,7 +490,7 @@ async def test_answer_that_is_not_read(
     server = await start_server(exchange=0.5)
 
     def reviewing(body: bytes, rule: Rule, config: Config) -> Outcome:
-        return dataclasses.replace(review(body, rule, config), body=b" " * bounds.UNSENT)
+        return msgspec.structs.replace(review(body, rule, config), body=b" " * bounds.UNSENT)
 
     monkeypatch.setattr("webhook.serving.server.review", reviewing)
     near = socket.socket()
