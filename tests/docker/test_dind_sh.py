@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import webhook
+import scripts
 
-DIND_SH = Path(webhook.__file__).with_name("dind.sh")
-TEXT = DIND_SH.read_text(encoding="utf-8")
+DIND_SH = Path(scripts.__file__).with_name("dind.sh")
+TEXT = scripts.source("dind.sh")
 
 _JSON_TEXT = st.text('ab-"\\{}[]:, \n\tAé', max_size=5)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import resources
 from typing import Any, Final
 
+import scripts
 from webhook import names
 from webhook.asking import storage
 from webhook.asking.config import Config, Transport
@@ -21,7 +21,7 @@ from webhook.pods import pod as pods
 from webhook.pods.pod import Container, EnvVar, Pod, Resources, Volume, VolumeMount
 from webhook.reasons import Finding, Reason
 
-SCRIPT: Final = resources.files("webhook").joinpath("dind.sh").read_text(encoding="utf-8")
+SCRIPT: Final = scripts.source("dind.sh")
 
 SOCKET_LINKS: Final = "DINP_SOCKET_LINKS"
 ROOTLESS_UID: Final = 1000
