@@ -21,9 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scripts
+from webhook.planning import sidecar
 
 DIND_SH = Path(scripts.__file__).with_name("dind.sh")
-TEXT = scripts.source("dind.sh")
+TEXT = scripts.read("dind.sh", "tls")
 
 _JSON_TEXT = st.text('ab-"\\{}[]:, \n\tAé', max_size=5)
 
@@ -106,7 +107,7 @@ class Container:
         self.path(path).write_text(text, encoding="utf-8")
 
     def start(self, *args: str) -> subprocess.Popen[str]:
-        text = TEXT
+        text = sidecar.script(args)
         for path in MOVED:
             text = re.sub(rf"(?<![\w.}}]){re.escape(path)}", f"{self.root}{path}", text)
         process = subprocess.Popen(  # noqa: S603  # the script under test
@@ -362,12 +363,12 @@ def test_every_key_is_seen(
 ) -> None:
     """Whatever strings hold: each key at the top and no other; an odd one is no known key."""
     text = json.dumps(content, indent=indent, ensure_ascii=ascii_only)
-    function = re.search(r"^keys\(\) \{.*?^\}$", TEXT, re.MULTILINE | re.DOTALL)
+    function = re.search(r"^top_level_keys\(\) \{.*?^\}$", TEXT, re.MULTILINE | re.DOTALL)
     assert function is not None
     # Its own sed and awk, which are the daemon's, too.
     own = 'sed() { busybox sed "$@"; }; awk() { busybox awk "$@"; }\n' if "busybox" in shell else ""
     done = subprocess.run(  # noqa: S603 - the script under test
-        [*shell, "-c", f"{own}{function[0]}\nkeys"],
+        [*shell, "-c", f"{own}{function[0]}\ntop_level_keys"],
         input=text.encode(),
         capture_output=True,
         check=True,

@@ -21,7 +21,9 @@ from webhook.pods import pod as pods
 from webhook.pods.pod import Container, EnvVar, Pod, Resources, Volume, VolumeMount
 from webhook.reasons import Finding, Reason
 
-SCRIPT: Final = scripts.source("dind.sh")
+# By whether dockerd has clients show a certificate: only then does it make any.
+SCRIPT: Final = scripts.read("dind.sh")
+SCRIPT_WITH_TLS: Final = scripts.read("dind.sh", "tls")
 
 SOCKET_LINKS: Final = "DINP_SOCKET_LINKS"
 ROOTLESS_UID: Final = 1000
@@ -44,13 +46,14 @@ def container(
     proxy: Iterable[EnvVar],
 ) -> Container:
     """The dinp-dind container."""
+    args = [pods.literal(arg) for arg in dockerd(pod, settings, config)]
     fresh: Container = {
         "name": names.DIND,
         "image": settings.image,
         "imagePullPolicy": config.sidecar.image_pull_policy,
         "restartPolicy": "Always",
-        "command": ["sh", "-c", SCRIPT, "dind.sh"],
-        "args": [pods.literal(arg) for arg in dockerd(pod, settings, config)],
+        "command": ["sh", "-c", script(args), "dind.sh"],
+        "args": args,
         "env": [*_environment(settings, config), *proxy],
         "volumeMounts": [*_own_mounts(settings), *mirrored],
         "securityContext": _security_context(pod, settings, config),
@@ -58,6 +61,11 @@ def container(
     if resources is not None:
         fresh["resources"] = resources
     return {**fresh, "startupProbe": _startup_probe(config)}  # type: ignore[typeddict-unknown-key]  # not read, so not in the slice
+
+
+def script(args: Sequence[str]) -> str:
+    """dind.sh with what it needs for these arguments of dockerd."""
+    return SCRIPT_WITH_TLS if "--tlsverify" in args else SCRIPT
 
 
 def image_in_place(existing: Container, settings: Settings, config: Config) -> str | Finding:
