@@ -152,7 +152,7 @@ _PIECES = st.sampled_from(
 
 
 @needs_bash
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=settings().max_examples * 3)
 @given(st.lists(_PIECES, max_size=24).map("".join))
 @example("a \\\n #b\nc")
 @example("a <<B\n'\nB\n # c")
