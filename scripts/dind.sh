@@ -4,7 +4,7 @@
 # Who runs it: the container dinp-dind of a Pod in sidecar mode, by `sh -c`; in the Pod of a shared
 # daemon start.sh runs it. "$@" is dockerd's command line: the word dockerd, then its flags.
 #
-# What it does is `main`, at the end; each step is a function with a name. It reads and writes:
+# What it does is `main`, at the end; each step is a function with a name. The places:
 #
 #   /dinp                     the directory that the daemon and its clients share
 #   /dinp/docker.sock         dockerd makes it
@@ -12,13 +12,21 @@
 #   /dinp/certs               transport tls: what a client needs; a volume in memory
 #   /dinp/server              transport tls: dockerd's own key and certificate
 #   /dinp-config              the user's ConfigMap, read only: daemon.json, *.crt
+#   /etc/docker/daemon.json   read where the ConfigMap has none
 #   /var/lib/docker           dockerd's data, and a lock
 #   /var/lib/dinp             the copy of daemon.json that dockerd reads
-#   /usr/local/sbin/runc      a script that tells the kernel which process to kill first
+#   /usr/local/sbin/runc      a script that gives containers the daemon's OOM score
+#   /var/run/docker.pid       removed before dockerd starts: a crash leaves it behind
 #   /sys/fs/cgroup            cgroup v2 only: of this container, so that limits hold
 #
+# The variables, which nobody but dinp can set:
+#
+#   DINP_DAEMON_CONFIG        where the ConfigMap is, instead of /dinp-config
+#   DINP_DAEMON_CONFIG_KEYS   the keys that daemon.json may set; unset: any
+#   DINP_SOCKET_LINKS         where else to put a link to the socket: a path on each line
+#
 # It opens no connection but that to dockerd's socket, downloads nothing, and takes nothing that a
-# user has written for a command: arguments go to dockerd as they are.
+# user has written for a command: an argument goes to dockerd as it is, or not at all.
 #
 # How it is written: the image has BusyBox ash, so it is POSIX sh. The kubelet expands the command
 # of a container, so there are no two dollars in a row, and no bare word in dollar-parentheses.
@@ -255,8 +263,9 @@ nest() (
 
 # When memory is short the kernel kills the process with the highest score. The kubelet has given
 # one to this container, and Docker gives its containers 0, so that the daemon would go first, and
-# every build with it. A runc that comes first in PATH gives them the daemon's score instead, then
-# executes the real one. It changes a 0 only, in the files that containerd writes for runc.
+# every build with it. A runc that comes first in PATH gives them the daemon's score, so that the
+# size decides, then executes the real one. In the files that containerd writes for runc it changes
+# that number alone, and only where it is 0.
 write_runc() (
     mkdir -p /usr/local/sbin || exit
     cd /usr/local/sbin || exit
@@ -272,7 +281,7 @@ EOF
 
 # A score of 0 or less is no higher than that of the containers. Where the file cannot be written,
 # as without root, all stays as it was.
-let_containers_be_killed_first() {
+give_containers_our_oom_score() {
     score=$(cat /proc/self/oom_score_adj) || :
     real=$(command -v runc) || :
     if [ "$score" -le 0 ] || [ -e /usr/local/sbin/runc ]; then
@@ -358,7 +367,7 @@ main() {
     link_socket
     copy_docker_command
     nest 2>/dev/null || :
-    let_containers_be_killed_first
+    give_containers_our_oom_score
     keep_running "$@"
 }
 

@@ -244,7 +244,7 @@ TESTED = {
     "copy_docker_command": "test_docker_cli_is_left_for_the_clients",
     "nest": "test_cgroup_v2_is_delegated",
     "write_runc": "test_containers_are_killed_no_later_than_the_daemon",
-    "let_containers_be_killed_first": "test_runc_that_cannot_be_shadowed",
+    "give_containers_our_oom_score": "test_runc_that_cannot_be_shadowed",
     "await_answer": "test_the_wait_for_an_answer_ends",
     "keep_running": "test_crashed_daemon_is_restarted_in_place",
     "main": "test_runs_the_entrypoint_with_the_arguments",
@@ -687,7 +687,7 @@ def test_runc_that_cannot_be_shadowed(container: Container) -> None:
     container.write("/bin/runc", "#!/bin/sh\n")
     container.path("/bin/runc").chmod(0o755)
     container.write("/usr/local/sbin", "a file")
-    assert (0, "", "") == container.call("let_containers_be_killed_first")
+    assert (0, "", "") == container.call("give_containers_our_oom_score")
     assert container.run() == ["dockerd"]
     container.path("/usr/local/sbin").unlink()
     container.write("/usr/local/sbin/runc", "theirs")
