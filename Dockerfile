@@ -15,6 +15,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY webhook webhook
 COPY certs certs
 COPY keeper keeper
+COPY scripts scripts
 # The root file system is read-only at run time, where Python could not keep what it compiles.
 # unchecked-hash: valid whatever time stamps the files get.
 RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \

@@ -92,7 +92,7 @@ check: $(STAMP) ## ruff, formatting, import contracts, shellcheck, mypy: what CI
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck webhook/dind.sh keeper/start.sh tests/node/dockerd-entrypoint.sh tests/cgroup2/init.sh
+	$(BIN)/shellcheck scripts/dind.sh scripts/start.sh tests/node/dockerd-entrypoint.sh tests/cgroup2/init.sh
 	$(BIN)/mypy
 
 corpus: $(STAMP) ## send every Pod of ../shared/corpus through the server, and print the tables

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 import structlog
 
+import scripts
 from certs import logs
 from certs.durations import Duration
 from keeper.errors import SigningError
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 _option = partial(click.option, show_envvar=True)
 _FILE = click.Path(path_type=Path)
 _F = TypeVar("_F", bound=Callable[..., Any])
-# By package: dind.sh is the webhook's, whose code is not imported.
-_SCRIPTS: Final = {"start.sh": "keeper", "dind.sh": "webhook"}
+_SCRIPTS: Final = ("start.sh", "dind.sh")
 _LEAST_LIFETIME: Final = timedelta(seconds=600)
 _TERMINATED: Final = 128 + signal.SIGTERM
 
@@ -154,9 +153,9 @@ def _settings(options: dict[str, Any]) -> certificates.Settings:
 def _write_scripts(directory: Path) -> None:
     from keeper import files  # noqa: PLC0415
 
-    for name, package in _SCRIPTS.items():
-        text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
-        files.write_script(directory, name, text)
+    for name in _SCRIPTS:
+        # With its comments: a file has room, and who looks into the container finds the reasons.
+        files.write_script(directory, name, scripts.source(name))
 
 
 def _run(work: Coroutine[Any, Any, None], *, terminated: int) -> None:

@@ -48,12 +48,13 @@ from webhook.admission import Injection
 from webhook.asking import config as configs
 from webhook.asking import rules
 from webhook.asking.config import Config
-from webhook.planning.sidecar import SCRIPT
+from webhook.planning import sidecar
 
 ROOT = Path(__file__).parent / "golden"
 REFERENCE = "mode-sidecar-defaults"
-# What would change every expectation at once: the start script, and each release's number.
-_MARKS = {SCRIPT: "<webhook/dind.sh>"}
+# What would change every expectation at once: the start script, of which each dinp-dind has what
+# its arguments need, and each release's number.
+_SCRIPT = "<webhook/dind.sh>"
 _VERSION = (f'"version":"{__version__}"', '"version":"<version>"')
 
 
@@ -74,8 +75,7 @@ class Case:
         if not file.exists():
             return None
         text = file.read_text(encoding="utf-8")
-        pod: dict[str, Any] = _mapped(_with_dinds(_loaded(text), _unfolded), _from_marks)
-        return pod
+        return _without_marks(_with_dinds(_loaded(text), _unfolded))
 
     @property
     def report(self) -> str:
@@ -102,7 +102,7 @@ def _loaded(text: str) -> Any:
 
 def load(folder: Path) -> Case:
     about = _loaded((folder / "case.yaml").read_text(encoding="utf-8"))
-    pod = _mapped(_loaded((folder / "pod.yaml").read_text(encoding="utf-8")), _from_marks)
+    pod = _without_marks(_loaded((folder / "pod.yaml").read_text(encoding="utf-8")))
     return Case(
         folder=folder,
         pod=pod,
@@ -168,12 +168,22 @@ def _reference(name: str) -> dict[str, Any]:
 
 
 def _to_marks(text: str) -> str:
-    return _MARKS.get(text, text).replace(*_VERSION)
+    scripts = (sidecar.SCRIPT, sidecar.SCRIPT_WITH_TLS)
+    return _SCRIPT if text in scripts else text.replace(*_VERSION)
 
 
-def _from_marks(text: str) -> str:
-    texts = {mark: text for text, mark in _MARKS.items()}
-    return texts.get(text, text).replace(_VERSION[1], _VERSION[0])
+def _without_marks(document: Any) -> dict[str, Any]:
+    pod = _mapped(document, lambda text: text.replace(_VERSION[1], _VERSION[0]))
+    changed: dict[str, Any] = _with_dinds(pod, _with_script)
+    return changed
+
+
+def _with_script(dind: Any) -> Any:
+    if _SCRIPT not in dind.get("command", ()):
+        return dind
+    script = sidecar.script(dind.get("args", ()))
+    command = [script if word == _SCRIPT else word for word in dind["command"]]
+    return {**dind, "command": command}
 
 
 def _mapped(node: Any, change: Callable[[str], str]) -> Any:

@@ -1,4 +1,7 @@
-"""dind.sh with stub programs in PATH, under /bin/sh: no Docker, no root and no network."""
+"""dind.sh with stub programs in PATH, under /bin/sh and BusyBox: no Docker, no root, no network.
+
+It runs as a sidecar has it, with the blocks that its arguments need.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import webhook
+import scripts
+from webhook.planning import sidecar
 
-DIND_SH = Path(webhook.__file__).with_name("dind.sh")
-TEXT = DIND_SH.read_text(encoding="utf-8")
+DIND_SH = Path(scripts.__file__).with_name("dind.sh")
+TEXT = scripts.read("dind.sh", "tls")
 
 _JSON_TEXT = st.text('ab-"\\{}[]:, \n\tAé', max_size=5)
 
@@ -88,6 +92,7 @@ STUBS = {
     "mount": 'echo "$*" >>"$T/mounts"',
     "sleep": "exec /bin/sleep 0.02",
 }
+APPLETS = ("flock", "id", "mount", "sleep")
 
 
 @dataclass
@@ -95,6 +100,7 @@ class Container:
     """What the sidecar's container looks like to dind.sh."""
 
     root: Path
+    shell: list[str]
     env: dict[str, str] = field(default_factory=dict)
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -106,13 +112,30 @@ class Container:
         self.path(path).write_text(text, encoding="utf-8")
 
     def start(self, *args: str) -> subprocess.Popen[str]:
-        text = TEXT
+        """Run dind.sh with these arguments of dockerd's."""
+        return self._start(self._text(sidecar.script(args)), "dockerd", *args)
+
+    def call(self, command: str, *, inside: str = "") -> tuple[int, str, str]:
+        """Run a command with the functions of dind.sh instead of its `main`: code, stdout, stderr."""
+        functions, main, _ = self._text(TEXT).rpartition('main "$@"\n')
+        assert main
+        process = self._start(f"{functions}{inside}\n{command}\n", "dockerd")
+        out, said = process.communicate(timeout=20)
+        return process.returncode, out, said
+
+    def _text(self, text: str) -> str:
         for path in MOVED:
             text = re.sub(rf"(?<![\w.}}]){re.escape(path)}", f"{self.root}{path}", text)
+        return text
+
+    def _start(self, text: str, *args: str) -> subprocess.Popen[str]:
+        # Debian's BusyBox prefers its own programs to those in PATH; that of the image does not.
+        stubs = "".join(f'{name}() {{ "$T/bin/{name}" "$@"; }}\n' for name in APPLETS)
         process = subprocess.Popen(  # noqa: S603  # the script under test
-            ["/bin/sh", "-c", text, "dind.sh", "dockerd", *args],
+            [*self.shell, "-c", stubs * ("busybox" in self.shell) + text, "dind.sh", *args],
             env={"PATH": f"{self.root}/bin:/usr/bin:/bin:/usr/sbin:/sbin", "T": str(self.root)}
             | self.env,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             umask=0o022,
             text=True,
@@ -149,9 +172,9 @@ def until(true: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture
-def container(tmp_path: Path) -> Iterator[Container]:
-    container = Container(tmp_path)
+@pytest.fixture(params=SHELLS, ids=" ".join)
+def container(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Container]:
+    container = Container(tmp_path, request.param)
     for name, text in STUBS.items():
         container.write(f"/bin/{name}", f"#!/bin/sh\n{text}\n")
         container.path(f"/bin/{name}").chmod(0o755)
@@ -201,6 +224,50 @@ def test_means_the_same_to_the_kubelet() -> None:
     assert kubelet_expands("$$ $(pwd) $(id -u)", {"pwd": "x"}) == "$ x $(id -u)"
 
 
+# Function by function. Most are seen from outside: by what dockerd gets, and by what is left.
+TESTED = {
+    "end": "test_term_before_there_is_a_daemon",
+    "die": "test_an_error_is_one_line",
+    "find_directories": "test_directories",
+    "lock_data_directory": "test_data_directory_in_use",
+    "find_daemon_json": "test_dockerd_gets_what_was_checked",
+    "top_level_keys": "test_every_key_is_seen",
+    "sets": "test_keys_of_flags",
+    "check_keys": "test_keys_that_are_not_allowed",
+    "trust_certificates": "test_certificates_of_the_config_map_join_the_system_s",
+    "issue": "test_certificates",
+    "make_certificates": "test_certificates",
+    "default_interface": "test_mtu_is_that_of_the_default_interface",
+    "find_mtu": "test_mtu_is_that_of_the_default_interface",
+    "dockerd_knows": "test_mtu_of_user_networks_where_dockerd_can",
+    "link_socket": "test_links_lead_to_the_socket",
+    "copy_docker_command": "test_docker_cli_is_left_for_the_clients",
+    "nest": "test_cgroup_v2_is_delegated",
+    "write_runc": "test_containers_are_killed_no_later_than_the_daemon",
+    "give_containers_our_oom_score": "test_runc_that_cannot_be_shadowed",
+    "await_answer": "test_the_wait_for_an_answer_ends",
+    "keep_running": "test_crashed_daemon_is_restarted_in_place",
+    "main": "test_runs_the_entrypoint_with_the_arguments",
+}
+
+
+def test_each_function_is_tested() -> None:
+    """A new function needs a row, and each row is a test of this file."""
+    assert re.findall(r"^(\w+)\(\)", TEXT, re.MULTILINE) == list(TESTED)
+    assert set(TESTED.values()) <= globals().keys()
+
+
+def test_only_what_these_arguments_need() -> None:
+    """No certificates without --tlsverify; what starts a daemon is there for all."""
+    without, whole = sidecar.script(["dockerd"]), sidecar.script(["dockerd", *TLS_ARGS])
+    assert whole == TEXT
+    assert "openssl" in whole
+    assert not re.findall(
+        "openssl|certificates|tlsverify", without.replace("trust_certificates", "")
+    )
+    assert set(without.splitlines()) < set(whole.splitlines())
+
+
 # --- what dockerd is started with -----------------------------------------------------------
 
 
@@ -240,6 +307,68 @@ def test_mtu_of_user_networks_where_dockerd_can(container: Container, args: list
     container.write("/docker24", "")
     option = "--default-network-opt=bridge=com.docker.network.driver.mtu=1380"
     assert container.run(*args) == ["dockerd", "--mtu=1380", option]
+
+
+def test_mtu_of_daemon_json(container: Container) -> None:
+    """It is not looked for, and said for no network: neither of docker0 nor of users."""
+    container.write("/proc/net/route", IPV4_ROUTES)
+    container.write("/docker24", "")
+    container.write("/dinp-config/daemon.json", '{"mtu": 1300}')
+    config_file = f"--config-file={container.path('/dinp-config/daemon.json')}"
+    assert container.run() == ["dockerd", config_file]
+    container.write("/dinp-config/daemon.json", '{"default-network-opts": {"bridge": {}}}')
+    assert container.run() == ["dockerd", config_file, "--mtu=1380"]
+
+
+def test_mtu_that_nobody_knows(container: Container) -> None:
+    """An interface without one, such as of a runtime that hides it, is left to Docker."""
+    container.write("/proc/net/route", IPV4_ROUTES)
+    container.path("/sys/class/net/eth0/mtu").unlink()
+    container.write("/docker24", "")
+    assert container.run() == ["dockerd"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "flag", "keys"),
+    [
+        (True, "mtu", "bip mtu"),
+        (True, "label", "labels"),
+        (True, "insecure-registry", "insecure-registries"),
+        (True, "default-address-pool", "default-address-pools"),
+        (True, "dns", "dns"),
+        (False, "dns-opt", "dns"),
+        (False, "mtu", "mtus-of-others x-mtu"),
+        (False, "registry-mirror", "insecure-registries"),
+        (False, "mtu", ""),
+        (False, "dockerd", "bip"),
+    ],
+)
+def test_keys_of_flags(container: Container, expected: bool, flag: str, keys: str) -> None:
+    """A flag's key is its name, or that in the plural; never a part of another."""
+    code, out, said = container.call(f"keys='{keys}'; sets {flag}")
+    assert (0 if expected else 1, "", "") == (code, out, said)
+
+
+@pytest.mark.parametrize(
+    ("uid", "data", "own"),
+    [
+        ("0", "/var/lib/docker", "/var/lib/dinp"),
+        ("1000", "/home/rootless/.local/share/docker", "/home/rootless/.dinp"),
+    ],
+)
+def test_directories(container: Container, uid: str, data: str, own: str) -> None:
+    """Root's and the rootless image's; where the ConfigMap is may be said."""
+    container.write("/uid", uid)
+    command = 'find_directories; printf "%s\\n" "$config" "$data" "$own"'
+    where = [str(container.path(path)) for path in ("/dinp-config", data, own)]
+    assert (0, where) == (container.call(command)[0], container.call(command)[1].split())
+    container.env["DINP_DAEMON_CONFIG"] = "/elsewhere"
+    assert ["/elsewhere", *where[1:]] == container.call(command)[1].split()
+
+
+def test_an_error_is_one_line(container: Container) -> None:
+    """On stderr, by whose it is; then nothing more happens."""
+    assert (1, "", "dinp: a  b *\n") == container.call("die 'a  b' '*'; echo more")
 
 
 @pytest.mark.parametrize("mounted", [True, False], ids=["ConfigMap", "/etc/docker"])
@@ -362,12 +491,12 @@ def test_every_key_is_seen(
 ) -> None:
     """Whatever strings hold: each key at the top and no other; an odd one is no known key."""
     text = json.dumps(content, indent=indent, ensure_ascii=ascii_only)
-    function = re.search(r"^keys\(\) \{.*?^\}$", TEXT, re.MULTILINE | re.DOTALL)
+    function = re.search(r"^top_level_keys\(\) \{.*?^\}$", TEXT, re.MULTILINE | re.DOTALL)
     assert function is not None
     # Its own sed and awk, which are the daemon's, too.
     own = 'sed() { busybox sed "$@"; }; awk() { busybox awk "$@"; }\n' if "busybox" in shell else ""
     done = subprocess.run(  # noqa: S603 - the script under test
-        [*shell, "-c", f"{own}{function[0]}\nkeys"],
+        [*shell, "-c", f"{own}{function[0]}\ntop_level_keys"],
         input=text.encode(),
         capture_output=True,
         check=True,
@@ -534,6 +663,38 @@ def test_cgroup_v1_is_left_alone(container: Container) -> None:
     assert [path.name for path in container.path("/sys/fs/cgroup").iterdir()] == ["memory"]
 
 
+def test_delegation_is_tried_again(container: Container) -> None:
+    """EBUSY while a process is outside of init: those that came in between move, too."""
+    container.write("/proc/self/cgroup", "0::/\n")
+    tree = container.path("/sys/fs/cgroup")
+    for name, text in {"type": "domain", "procs": "1", "controllers": "cpu memory"}.items():
+        container.write(f"/sys/fs/cgroup/cgroup.{name}", f"{text}\n")
+    busy = """
+        tries=0
+        sed() {
+            [ "$1" != -n ] || { command sed "$@"; return; }
+            tries=$((tries + 1))
+            echo $((tries + 6)) >cgroup.procs
+            [ "$tries" -gt 2 ] && command sed "$@"
+        }"""
+    container.call("nest || :", inside=busy)
+    assert (tree / "cgroup.subtree_control").read_text() == "+cpu +memory\n"
+    assert (tree / "init/cgroup.procs").read_text() == "8\n"
+
+
+def test_runc_that_cannot_be_shadowed(container: Container) -> None:
+    """Where nothing can be written, or somebody has: the daemon starts, and nothing is said."""
+    container.write("/bin/runc", "#!/bin/sh\n")
+    container.path("/bin/runc").chmod(0o755)
+    container.write("/usr/local/sbin", "a file")
+    assert (0, "", "") == container.call("give_containers_our_oom_score")
+    assert container.run() == ["dockerd"]
+    container.path("/usr/local/sbin").unlink()
+    container.write("/usr/local/sbin/runc", "theirs")
+    assert container.run() == ["dockerd"]
+    assert container.path("/usr/local/sbin/runc").read_text() == "theirs"
+
+
 @pytest.mark.parametrize("score", ["988", "0", "-997"])
 def test_containers_are_killed_no_later_than_the_daemon(container: Container, score: str) -> None:
     """Docker gives them 0: where the kubelet gave the daemon more, they get as much as it has."""
@@ -574,6 +735,15 @@ def test_asks_the_daemon_by_the_clients_socket(container: Container) -> None:
     assert set(asked) == {f"--host=unix://{container.path('/dinp/docker.sock')} version"}
 
 
+def test_the_wait_for_an_answer_ends(container: Container) -> None:
+    """Well with an answer, badly with the end of dockerd; neither says anything."""
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    assert (1, "", "") == container.call(f"daemon={gone.pid}; await_answer")
+    container.write("up", "")
+    assert (0, "", "") == container.call("await_answer")
+
+
 def test_crashed_daemon_is_restarted_in_place(container: Container) -> None:
     """A container that ended non-zero fails ARC's Pods and Tekton's steps: so it does not end."""
     process = container.start()
@@ -603,3 +773,15 @@ def test_term_is_forwarded_and_waited_for(container: Container) -> None:
     """Exit 0, after the daemon's end, also when the daemon had crashed before."""
     container.run()
     assert container.path("signals").read_text() == "TERM\n"
+
+
+def test_term_before_there_is_a_daemon(container: Container) -> None:
+    """A Pod that is deleted while it starts: exit 0, and no daemon."""
+    waits = 'touch "$T/locks"; while ! [ -e "$T/go" ]; do /bin/sleep 0.02; done'
+    container.write("/bin/flock", f"#!/bin/sh\n{waits}\n")
+    process = container.start()
+    container.wait_for("locks")
+    process.send_signal(signal.SIGTERM)
+    container.write("go", "")
+    assert process.wait(20) == 0
+    assert container.runs() == 0

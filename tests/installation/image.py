@@ -32,7 +32,7 @@ _SOURCES: Final = (
     *("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "requirements*.lock"),
     *(
         f"{package}/**/*.{kind}"
-        for package in ("webhook", "certs", "keeper")
+        for package in ("webhook", "certs", "keeper", "scripts")
         for kind in ("py", "sh")
     ),
 )

@@ -18,13 +18,13 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 def test_prepare_without_tls(tmp_path: Path) -> None:
-    """It brings both scripts, as they are in the packages, and nothing else."""
+    """It brings both scripts, as they are written, and nothing else."""
     arguments = ["daemon", "prepare", "--no-tls", f"--directory={tmp_path}"]
     done = CliRunner().invoke(main, arguments)
     assert 0 == done.exit_code, done.output
     assert {"start.sh", "dind.sh"} == {path.name for path in tmp_path.iterdir()}
-    for name, package in (("start.sh", "keeper"), ("dind.sh", "webhook")):
-        assert (ROOT / package / name).read_bytes() == (tmp_path / name).read_bytes()
+    for name in ("start.sh", "dind.sh"):
+        assert (ROOT / "scripts" / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import resources
 from typing import Any, Final
 
+import scripts
 from webhook import names
 from webhook.asking import storage
 from webhook.asking.config import Transport
@@ -21,7 +21,9 @@ from webhook.pods import pod as pods
 from webhook.pods.pod import Container, EnvVar, Pod, Resources, Volume, VolumeMount
 from webhook.reasons import Finding, Reason
 
-SCRIPT: Final = resources.files("webhook").joinpath("dind.sh").read_text(encoding="utf-8")
+# By whether dockerd has clients show a certificate: only then does it make any.
+SCRIPT: Final = scripts.read("dind.sh")
+SCRIPT_WITH_TLS: Final = scripts.read("dind.sh", "tls")
 
 SOCKET_LINKS: Final = "DINP_SOCKET_LINKS"
 ROOTLESS_UID: Final = 1000
@@ -43,13 +45,14 @@ def container(
     proxy: Iterable[EnvVar],
 ) -> Container:
     """The dinp-dind container."""
+    args = [pods.literal(arg) for arg in dockerd(pod, settings)]
     fresh: Container = {
         "name": names.DIND,
         "image": settings.image,
         "imagePullPolicy": settings.image_pull_policy,
         "restartPolicy": "Always",
-        "command": ["sh", "-c", SCRIPT, "dind.sh"],
-        "args": [pods.literal(arg) for arg in dockerd(pod, settings)],
+        "command": ["sh", "-c", script(args), "dind.sh"],
+        "args": args,
         "env": [*_environment(settings), *proxy],
         "volumeMounts": [*_own_mounts(settings), *mirrored],
         "securityContext": _security_context(pod, settings),
@@ -57,6 +60,11 @@ def container(
     if resources is not None:
         fresh["resources"] = resources
     return {**fresh, "startupProbe": _startup_probe(settings)}  # type: ignore[typeddict-unknown-key]  # not read, so not in the slice
+
+
+def script(args: Sequence[str]) -> str:
+    """dind.sh with what it needs for these arguments of dockerd."""
+    return SCRIPT_WITH_TLS if "--tlsverify" in args else SCRIPT
 
 
 def image_in_place(existing: Container, settings: Settings) -> str | Finding:
