@@ -29,7 +29,7 @@ says what is otherwise, in the form of `tests/folding.py`:
             mountPath: /src
 
 All else is as dinp makes it now for `mode-sidecar-defaults`: what changes in every dinp-dind
-fails that one expectation, and changes it alone. A dinp-dind that the Pod had before stays whole.
+fails that one expectation, and changes it alone.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Case:
         file = self.folder / "expected.yaml"
         if result.outcome == "mutated":
             pod = _mapped(result.pod, _to_marks)
-            if self.folder.name != REFERENCE and not _dinds(self.pod):
+            if self.folder.name != REFERENCE:
                 pod = _with_dinds(pod, _folded)
             text = yaml.safe_dump(pod, sort_keys=False, allow_unicode=True, width=120)
             file.write_text(text, encoding="utf-8")
