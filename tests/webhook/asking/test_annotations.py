@@ -127,16 +127,6 @@ def test_sidecars_annotations_on_a_shared_mode(row: object, mode: Mode) -> None:
     assert denied == (mode.is_shared and not everywhere)
 
 
-def test_the_table_is_the_design() -> None:
-    """The thirteen annotations of docs/design.md, section 6, and status."""
-    names = (
-        *("inject", "containers", "transport", "rootless", "image", "requests", "limits"),
-        *("storage", "share", "registry-mirrors", "insecure-registries", "daemon-config"),
-        *("dockerd-args", "status"),
-    )
-    assert {f"dinp.io/{name}" for name in names} == set(TABLE)
-
-
 CONFIG = configs.parse(
     b"""
 sidecar:
