@@ -234,7 +234,7 @@ def _answer(uid: str, rule: Rule, result: Injection) -> bytes:
         response["status"] = {
             "code": 403,
             "reason": "Forbidden",
-            "message": _shortened(f"dinp: {result.finding.text}", _MESSAGE_BYTES),
+            "message": _denial(result.finding),
         }
     if result.operations:
         response["patchType"] = "JSONPatch"
@@ -252,6 +252,12 @@ def _answer(uid: str, rule: Rule, result: Injection) -> bytes:
     }
     review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
     return _encoder.encode(review)
+
+
+def _denial(finding: Finding) -> str:
+    """The sentence, as far as there is room, and the whole code of its reason."""
+    code = f" {finding.reason.code}"
+    return _shortened(f"dinp: {finding.text}", _MESSAGE_BYTES - len(code)) + code
 
 
 def _shortened(text: str, limit: int) -> str:

@@ -314,6 +314,11 @@ class Reason(Enum):
         "ports published on the shared daemon (docker run -p, testcontainers) are not reachable from this Pod",
     )
 
+    @property
+    def code(self) -> str:
+        """A denial ends with it, whole: a sentence has names in it, and this finds docs/reasons.md."""
+        return f"[{self.value}]"
+
     def say(self, **blanks: object) -> Finding:
         """Fill in the sentence. A missing blank is a KeyError: a bug of ours."""
         for name, blank in blanks.items():

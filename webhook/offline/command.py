@@ -64,7 +64,7 @@ class Report:
         finding = str(injection.finding)
         if injection.outcome == "denied":
             self.denied = True
-            self.say(f"{who}: denied: {finding}")
+            self.say(f"{who}: denied: {finding} {injection.finding.reason.code}")
         elif injection.outcome == "mutated" and injection.finding.reason in _DONE:
             self.say(f"{who}: {finding} ({injection.mode})")
         elif finding not in injection.warnings and self._matters(injection.finding.reason):
