@@ -229,8 +229,8 @@ def _owner(pod: Pod) -> str | None:
 def _answer(uid: str, rule: Rule, result: Injection) -> bytes:
     response: dict[str, Any] = {"uid": uid, "allowed": result.outcome != "denied"}
     if result.outcome == "denied":
-        # With a code of its own: without one the API server answers 500, which some
-        # controllers retry for ever.
+        # With a status code of its own: without one the API server answers 400, which some
+        # controllers retry for ever (apiserver's ToStatusErr, Kubernetes 1.34).
         response["status"] = {
             "code": 403,
             "reason": "Forbidden",
