@@ -12,15 +12,15 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 PURE := webhook/admission.py,webhook/mutation.py,webhook/names.py,webhook/reasons.py,webhook/asking/*,webhook/finding/*,webhook/planning/*,webhook/pods/*
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run unit test e2e e2e-all apiserver cluster cluster-down soak attack attack-quick fuzz bench bench-start check corpus lock pin sbom audit image clean
+.PHONY: help demo run unit test e2e e2e-all apiserver cluster cluster-down soak attack attack-quick fuzz bench bench-start check corpus reasons lock pin sbom audit image clean
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(STAMP) ## serve on a loopback port, send it the Pods of manifests/examples, print what becomes of them
+demo: $(STAMP) ## run the server on a loopback port, send it the Pods of manifests/examples, and print each answer
 	@$(BIN)/python -m tools.demo
 
-run: $(STAMP) ## serve with a throw-away certificate until ^C; flags of dinp serve by ARGS="…"
+run: $(STAMP) ## run the server with a throw-away certificate until ^C; ARGS="…" takes flags of dinp serve
 	@mkdir -p build/run
 	@$(BIN)/python -m trustme --quiet --dir build/run --identities localhost 127.0.0.1
 	@echo "The certificate authority for clients is build/run/client.pem."
@@ -31,20 +31,20 @@ run: $(STAMP) ## serve with a throw-away certificate until ^C; flags of dinp ser
 # alone in one process, with these flags and no coverage.
 SUITES := $(BIN)/python -m tools.suites
 ifeq ($(strip $(ARGS)),)
-unit: $(STAMP) ## the tests that need no root, no API server and no node: a minute
+unit: $(STAMP) ## run the tests that need no root, no API server and no node; takes a minute
 	@HYPOTHESIS_PROFILE=quick $(SUITES) unit
 
-test: $(STAMP) ## all tests but those of a node, and their coverage: root; with ARGS="-k word" a part of them
+test: $(STAMP) ## run all tests that need no node, and measure their coverage; needs root; ARGS="-k word" runs a part of them
 	@$(BIN)/coverage erase
 	@$(SUITES) test --coverage
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --show-missing --fail-under=97
 	$(BIN)/coverage report --skip-covered --show-missing --fail-under=100 --include='$(PURE)'
 
-e2e: $(STAMP) ## Pods on real nodes, root: what every change needs; the first build takes half an hour
+e2e: $(STAMP) ## run Pods on real nodes, as every change needs; needs root; the first build takes half an hour
 	@$(SUITES) e2e
 
-e2e-all: $(STAMP) ## the same and the long tail: soaks, versions, every row of the corpus
+e2e-all: $(STAMP) ## run the tests of e2e, and the long ones: soaks, versions, every row of the corpus
 	@$(SUITES) e2e-all
 else
 unit: $(STAMP)
@@ -57,22 +57,22 @@ e2e e2e-all: $(STAMP)
 	$(BIN)/python -m pytest -m node tests $(ARGS)
 endif
 
-apiserver: $(STAMP) ## run a real API server with dinp registered, to try it by hand, until ^C
+apiserver: $(STAMP) ## run a real API server that calls dinp, to try dinp by hand, until ^C
 	@exec $(BIN)/python -m tools.apiserver
 
-cluster: $(STAMP) ## run a real cluster of one node with dinp in it, to try it by hand, until ^C
+cluster: $(STAMP) ## run a real cluster of one node with dinp in it, to try dinp by hand, until ^C
 	@exec $(BIN)/python -m tools.cluster
 
-cluster-down: $(STAMP) ## end that of this checkout from another terminal, and remove what a killed one has left
+cluster-down: $(STAMP) ## end the cluster of this checkout from another terminal, and remove leftovers of a killed one
 	@$(BIN)/python -m tools.cluster --down
 
-soak: $(STAMP) ## creates under load at a real API server while certificates rotate and servers are replaced
+soak: $(STAMP) ## create Pods under load at a real API server while certificates rotate and servers are replaced
 	@$(BIN)/python -m tools.soak $(ARGS)
 
-attack: $(STAMP) ## what strangers and Pod authors may send, at the server in its manifest's memory: root; under eight minutes
+attack: $(STAMP) ## send the server what strangers and Pod authors may send, in the memory of its manifest; needs root; under eight minutes
 	@$(BIN)/python -m tools.attack $(ARGS)
 
-attack-quick: $(STAMP) ## the short rows of that, and one family of each list and text: under three minutes
+attack-quick: $(STAMP) ## send the short rows of attack, and one family of each list and text; under three minutes
 	@$(BIN)/python -m tools.attack --quick $(ARGS)
 
 N ?= 100000
@@ -82,13 +82,13 @@ fuzz: $(STAMP) ## send N=100000 odd bodies to review() in process; only 200 and 
 	  || echo "No atheris for this Python: bytes are flipped instead."
 	@$(BIN)/python -m tools.fuzz $(N) $(ARGS)
 
-bench: $(STAMP) ## how fast it is, next to the targets: six minutes; one part by ARGS="--only inprocess"
+bench: $(STAMP) ## measure how fast dinp is, next to the targets; takes six minutes; ARGS="--only inprocess" runs one part
 	@$(BIN)/python -m bench $(ARGS)
 
-bench-start: $(STAMP) ## how soon Docker can be used in a Pod, next to what is written by hand: a node, root; six minutes
+bench-start: $(STAMP) ## measure how soon a Pod can use Docker, next to Pods written by hand; needs a node and root; takes six minutes
 	@$(BIN)/python -m bench.start $(ARGS)
 
-check: $(STAMP) ## ruff, formatting, import contracts, shellcheck, mypy: what CI runs before the tests
+check: $(STAMP) ## run ruff, import contracts, shellcheck and mypy, as CI does before the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
@@ -98,9 +98,12 @@ check: $(STAMP) ## ruff, formatting, import contracts, shellcheck, mypy: what CI
 corpus: $(STAMP) ## send every Pod of ../shared/corpus through the server, and print the tables
 	@$(BIN)/python -m tools.corpus $(ARGS)
 
+reasons: $(STAMP) ## write docs/reasons.md: each denial and warning with its cause and its cure
+	@$(BIN)/python -m tools.reasons
+
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 LOCK_INSTALL := install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
-lock: $(STAMP) ## write the locks for what pyproject.toml asks; newer versions by ARGS=--upgrade
+lock: $(STAMP) ## write the locks for the packages that pyproject.toml asks for; ARGS=--upgrade takes newer versions
 	@$(BIN)/pip $(LOCK_INSTALL) -r requirements-lock.lock
 	$(COMPILE) $(ARGS) --group dev pyproject.toml -o requirements-dev.lock
 	$(COMPILE) $(ARGS) -c requirements-dev.lock pyproject.toml -o requirements.lock
@@ -116,10 +119,10 @@ $(RELEASE)/.stamp: requirements-release.lock
 	@$(RELEASE)/bin/pip $(LOCK_INSTALL) -r requirements-release.lock
 	@touch $@
 
-pin: $(STAMP) ## write the digests of the base image and the daemon's beside their tags; needs their registry
+pin: $(STAMP) ## write the digests of the base image and the daemon's images beside their tags; needs their registry
 	@$(BIN)/python -m tools.pin $(ARGS)
 
-sbom: $(RELEASE)/.stamp ## write build/dinp.cdx.json: what the image (IMAGE=dinp:dev) is made of, as CycloneDX; needs Docker
+sbom: $(RELEASE)/.stamp ## write build/dinp.cdx.json, a CycloneDX list of all parts of the image (IMAGE=dinp:dev); needs Docker
 	@$(RELEASE)/bin/python -m tools.sbom $(IMAGE) $(ARGS)
 
 audit: $(RELEASE)/.stamp ## ask a vulnerability database about every package of the locks
@@ -129,7 +132,7 @@ image: ## build the container image (IMAGE=dinp:dev); needs Docker
 	@command -v docker >/dev/null || { echo "make image needs the docker command, which is not here." >&2; exit 1; }
 	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag $(IMAGE) .
 
-clean: ## remove the virtual environment and all that was built
+clean: ## remove the virtual environment and everything that was built
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -37,11 +37,19 @@ class CertsError(click.ClickException):
 def _common(command: _F) -> _F:
     """Options of both commands for the webhook's certificates."""
     for option in (
-        _option("--leaf-lifetime", type=Duration(), default="30d", help="Of the certificate."),
-        _option("--ca-lifetime", type=Duration(), default="365d", help="Of the CA."),
-        _option("--tls-secret", default="dinp-tls", help="Secret that the webhook serves with."),
-        _option("--service", default="dinp", help="The webhook's Service."),
-        _option("--namespace", default="dinp-system", help="Where Service and Secrets are."),
+        _option(
+            "--leaf-lifetime", type=Duration(), default="30d", help="Lifetime of the certificate."
+        ),
+        _option("--ca-lifetime", type=Duration(), default="365d", help="Lifetime of the CA."),
+        _option(
+            "--tls-secret",
+            default="dinp-tls",
+            help="Secret with the webhook's serving certificate.",
+        ),
+        _option("--service", default="dinp", help="Service of the webhook."),
+        _option(
+            "--namespace", default="dinp-system", help="Namespace of the Service and the Secrets."
+        ),
     ):
         command = option(command)
     return command
@@ -50,12 +58,17 @@ def _common(command: _F) -> _F:
 def _cluster(command: _F) -> _F:
     """Options of both commands that run in a cluster."""
     for option in (
-        _option("--log-format", type=click.Choice(["json", "console"]), default="json"),
+        _option(
+            "--log-format",
+            type=click.Choice(["json", "console"]),
+            default="json",
+            help="Format of the log.",
+        ),
         _option(
             "--health-port",
             type=click.IntRange(0, 65535),
             default=8081,
-            help="HTTP port of /healthz, /readyz, /metrics; 0: any free one.",
+            help="HTTP port of /healthz, /readyz and /metrics; 0 takes any free port.",
         ),
         _option(
             "--bind-address",
@@ -63,7 +76,9 @@ def _cluster(command: _F) -> _F:
             help="Address of the health port; 0.0.0.0 and :: mean every interface, IPv4 and IPv6.",
         ),
         _option(
-            "--kubeconfig", type=_FILE, help="Kubeconfig file; default: the Pod's ServiceAccount."
+            "--kubeconfig",
+            type=_FILE,
+            help="Kubeconfig file; without it the Pod's ServiceAccount is used.",
         ),
     ):
         command = option(command)
@@ -72,31 +87,31 @@ def _cluster(command: _F) -> _F:
 
 @click.group(short_help="Issue and rotate certificates of the webhook and of shared daemons.")
 def certs() -> None:
-    """Issue and rotate certificates: the webhook's, those of shared daemons and of their clients."""
+    """Issue and rotate certificates of the webhook, of shared daemons and of their clients."""
 
 
-@certs.command(short_help="Keep the webhook's certificates right.")
+@certs.command(short_help="Issue and renew the webhook's certificates, in a cluster.")
 @_common
-@_option("--ca-secret", default="dinp-ca", help="Secret that holds the CA and its key.")
-@_option("--configuration", default="zz-dinp", help="The MutatingWebhookConfiguration.")
+@_option("--ca-secret", default="dinp-ca", help="Secret with the CA and its key.")
+@_option("--configuration", default="zz-dinp", help="Name of the MutatingWebhookConfiguration.")
 @_option(
     "--propagation",
     type=Duration(),
     default="10s",
-    help="Until every API server goes by a changed caBundle.",
+    help="Time until every API server uses a changed caBundle.",
 )
 @_option(
     "--delivery",
     type=Duration(),
     default="5m",
-    help="Until every replica of the webhook serves a changed Secret.",
+    help="Time until every replica of the webhook serves with a changed Secret.",
 )
 @_cluster
 def run(**options: Any) -> None:
-    """Keep CA, serving certificate and every caBundle right until SIGTERM.
+    """Issue and renew the CA, the serving certificate and every caBundle until SIGTERM.
 
-    Everything is renewed after two thirds of its lifetime, a CA in steps, so that the API
-    server accepts the webhook at every moment. Any number of replicas may run.
+    Each certificate is renewed after two thirds of its lifetime, and a CA in steps, so that the
+    API server accepts the webhook at every moment. Any number of replicas may run.
     """
     logs.configure(cast("logs.Format", options["log_format"]))
     policy = _policy(**options)
@@ -105,43 +120,47 @@ def run(**options: Any) -> None:
     _finished(running.run(policy, options))
 
 
-@certs.command("run-shared", short_help="Keep the certificates of shared daemons right.")
-@_option("--namespace", default="dinp-system", help="Where the Secrets of both CAs are.")
-@_option("--docker-namespace", default="dinp-daemons", help="Where the shared daemons are.")
-@_option("--docker-service", default="dinp-docker", help="The Service of those in mode service.")
+@certs.command("run-shared", short_help="Issue certificates of shared daemons and their clients.")
+@_option("--namespace", default="dinp-system", help="Namespace of the Secrets of both CAs.")
+@_option("--docker-namespace", default="dinp-daemons", help="Namespace of the shared daemons.")
+@_option("--docker-service", default="dinp-docker", help="Service of the daemons of mode service.")
 @_option(
-    "--client-secret", default="dinp-client-tls", help="Secret of clients, in their namespaces."
+    "--client-secret",
+    default="dinp-client-tls",
+    help="Secret with a client certificate, in each allowed namespace.",
 )
-@_option("--ca-lifetime", type=Duration(), default="1825d", help="Of the CAs of both.")
-@_option("--server-lifetime", type=Duration(), default="365d", help="Of a daemon's certificate.")
+@_option("--ca-lifetime", type=Duration(), default="1825d", help="Lifetime of both CAs.")
+@_option(
+    "--server-lifetime", type=Duration(), default="365d", help="Lifetime of a daemon's certificate."
+)
 @_option(
     "--client-lifetime",
     type=Duration(),
     default="24h",
-    help="Of a client's certificate: how long a namespace that is no longer allowed goes on.",
+    help="Lifetime of a client certificate; a namespace that is no longer allowed keeps its last one.",
 )
 @_option(
-    "--delivery", type=Duration(), default="5m", help="Until every Pod reads a changed Secret."
+    "--delivery", type=Duration(), default="5m", help="Time until every Pod reads a changed Secret."
 )
 @_option(
     "--daemon-restart-within",
     type=Duration(),
     default="60d",
-    help="Until every shared daemon has started again since the CA of clients changed.",
+    help="Time until every shared daemon has started again after a change of the clients' CA.",
 )
 @_option(
     "--policies-within",
     type=Duration(),
     default="60s",
-    help="Until every API server goes by a policy that was just applied.",
+    help="Time until every API server enforces a policy that was just applied.",
 )
 @_cluster
 def run_shared(**options: Any) -> None:
-    """Sign for shared Docker daemons, and give their clients certificates, until SIGTERM.
+    """Issue certificates of shared Docker daemons and of their clients until SIGTERM.
 
-    It tries what ValidatingAdmissionPolicies have to forbid to it, as dry runs: before it writes
-    anything, and every ten minutes. Where one of them does not hold, it ends with exit code 2 and
-    says which. Any number of replicas may run.
+    Before its first write, and then every ten minutes, the command sends dry runs of requests that
+    ValidatingAdmissionPolicies have to refuse. If a policy does not hold, the command names it and
+    ends with exit code 2. Any number of replicas may run.
     """
     logs.configure(cast("logs.Format", options["log_format"]))
     policy = _docker_policy(options)
@@ -163,12 +182,12 @@ def _finished(running: Coroutine[Any, Any, _R]) -> _R:
 
 @certs.command(short_help="Issue a CA and a certificate once, without a cluster.")
 @_common
-@_option("--output-dir", type=_FILE, help="Write ca.crt, tls.crt and tls.key here.")
-@_option("--with-ca-key", is_flag=True, help="Write ca.key, too.")
+@_option("--output-dir", type=_FILE, help="Write ca.crt, tls.crt and tls.key to this directory.")
+@_option("--with-ca-key", is_flag=True, help="Also write ca.key.")
 @_option(
     "--configuration-file",
     type=click.File(encoding="utf-8"),
-    help="YAML with the MutatingWebhookConfiguration: print it with its caBundles filled in.",
+    help="YAML file with the MutatingWebhookConfiguration; it is printed with its caBundles filled in.",
 )
 def issue(
     output_dir: Path | None,
@@ -176,10 +195,10 @@ def issue(
     configuration_file: IO[str] | None,
     **options: Any,
 ) -> None:
-    """Issue a CA and a serving certificate once: files, or without --output-dir manifests.
+    """Issue a CA and a serving certificate once, as files, or without --output-dir as manifests.
 
-    For clusters where `dinp certs run` does not run. The manifests hold a private key: seal
-    them before they go to Git. Nobody renews what is issued here.
+    This is for clusters where `dinp certs run` does not run. The manifests hold a private key:
+    seal them before they go to Git. Nobody renews these certificates.
     """
     if with_ca_key and output_dir is None:
         raise click.UsageError("--with-ca-key needs --output-dir")

@@ -27,6 +27,7 @@ _option = partial(click.option, show_envvar=True)
 _FILE = click.Path(path_type=Path)
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SCRIPTS: Final = ("start.sh", "dind.sh")
+_FORMAT: Final = click.Choice(["json", "console"])
 _LEAST_LIFETIME: Final = timedelta(seconds=600)
 _TERMINATED: Final = 128 + signal.SIGTERM
 
@@ -44,22 +45,32 @@ class DaemonError(click.ClickException):
 def _common(command: _F) -> _F:
     """Options of both commands."""
     for option in (
-        _option("--log-format", type=click.Choice(["json", "console"]), default="json"),
+        _option("--log-format", type=_FORMAT, default="json", help="Format of the log."),
         _option(
-            "--kubeconfig", type=_FILE, help="Kubeconfig file; default: the Pod's ServiceAccount."
+            "--kubeconfig",
+            type=_FILE,
+            help="Kubeconfig file; without it the Pod's ServiceAccount is used.",
         ),
         _option("--pod", help="Part of the request's name.  [default: the host name]"),
         _option(
             "--lifetime",
             type=Duration(),
-            help="Of the certificate, 10m or more; default: as long as the signer gives.",
+            help="Lifetime of the certificate, 10m or more; without it the signer decides.",
         ),
-        _option("--ca-directory", type=_FILE, default="/ca", help="Of ConfigMap dinp-docker-ca."),
         _option(
-            "--directory", type=_FILE, default="/daemon", help="Shared with the daemon's container."
+            "--ca-directory",
+            type=_FILE,
+            default="/ca",
+            help="Mounted directory of ConfigMap dinp-docker-ca.",
+        ),
+        _option(
+            "--directory",
+            type=_FILE,
+            default="/daemon",
+            help="Directory that the daemon's container shares.",
         ),
         _option("--tls/--no-tls", default=True, help="Whether the daemon has a certificate."),
-        _option("--names", default="", help="DNS names and addresses of the daemon: a,b,c."),
+        _option("--names", default="", help="DNS names and addresses of the daemon, as in a,b,c."),
     ):
         command = option(command)
     return command
@@ -70,11 +81,11 @@ def daemon() -> None:
     """Run beside dockerd in the Pod of a shared daemon."""
 
 
-@daemon.command(short_help="Write what the daemon's container starts with.")
+@daemon.command(short_help="Write start scripts, key and certificate for the daemon.")
 @_common
-@_option("--timeout", type=Duration(), default="5m", help="Give up when there is no certificate.")
+@_option("--timeout", type=Duration(), default="5m", help="Time to wait for the certificate.")
 def prepare(**options: Any) -> None:
-    """Write the start scripts, and with TLS a key and its certificate, then end."""
+    """Write the start scripts, and with TLS a key and its certificate, and end."""
     logs.configure(cast("logs.Format", options["log_format"]))
     settings = _settings(options) if options["tls"] else None
     try:
@@ -87,30 +98,37 @@ def prepare(**options: Any) -> None:
         raise DaemonError(str(error)) from error
 
 
-@daemon.command(short_help="Renew its certificate, and remove what is left behind.")
+@daemon.command(short_help="Renew the daemon's certificate, and remove leftovers.")
 @_common
-@_option("--socket", default="/dinp/docker.sock", help="Of the daemon.")
+@_option("--socket", default="/dinp/docker.sock", help="Socket of the daemon.")
 @_option(
     "--restart-within",
     type=Duration(),
     default="30d",
-    help="Restart a daemon that is never idle this long after a CA of clients was added.",
+    help="Time after which a daemon that is never idle is restarted for a new CA of clients.",
 )
-@_option("--check-interval", type=Duration(), default="10s", help="Between looks at certificates.")
-@_option("--prune/--no-prune", default=True, help="Whether to remove what is left behind.")
-@_option("--prune-interval", type=Duration(), default="10m", help="Between looks at that.")
+@_option(
+    "--check-interval",
+    type=Duration(),
+    default="10s",
+    help="Time between two checks of the certificates.",
+)
+@_option("--prune/--no-prune", default=True, help="Whether to remove leftovers of finished Pods.")
+@_option("--prune-interval", type=Duration(), default="10m", help="Time between two removals.")
 @_option(
     "--container-age",
     type=Duration(),
     default="1h",
-    help="Remove containers, anonymous volumes and networks unused for so long.",
+    help="Age at which unused containers, anonymous volumes and networks are removed.",
 )
-@_option("--image-age", type=Duration(), default="7d", help="Remove images unused for so long.")
+@_option(
+    "--image-age", type=Duration(), default="7d", help="Age at which unused images are removed."
+)
 def keep(**options: Any) -> None:
-    """Look after a running daemon until SIGTERM: its certificate, and what finished Pods leave.
+    """Renew a running daemon's certificate, and remove leftovers of finished Pods, until SIGTERM.
 
-    dockerd reads its certificate only when it starts. It is restarted for a new one when nobody
-    uses it, and otherwise only when the old one is about to end or a CA is revoked. Running
+    dockerd reads its certificate only when it starts. So dockerd is restarted for a new one: when
+    nobody uses it, or when the old certificate is about to end, or when a CA is revoked. Running
     containers survive that. Named volumes and the build cache are never removed.
     """
     from keeper.certificates import Renewal  # noqa: PLC0415 - aiohttp, which --help does without

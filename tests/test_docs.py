@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from certs import metrics as certs_metrics
+from tools import reasons
 from webhook import admission
 from webhook.asking import config, rules
 from webhook.asking.annotations import ALLOWED_FLAGS, TABLE
@@ -446,10 +447,21 @@ def test_config_file() -> None:
 
 
 def test_reasons() -> None:
-    """docs/operations.md has the word of every reason, once."""
-    cells = [row[1] for row in rows(DOCS / "operations.md", "Reasons")]
-    shown = [word for cell in cells for word in spans(cell)]
-    assert sorted(reason.value for reason in Reason) == sorted(shown)
+    """docs/reasons.md is what `make reasons` writes, and has every reason once."""
+    text = read(reasons.PAGE)
+    assert reasons.page(reasons.advice()) == text, "run make reasons"
+    assert sorted(reason.value for reason in Reason) == sorted(
+        re.findall("^### (.*)$", text, re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_cause_and_a_cure(reason: Reason) -> None:
+    """One or two short sentences each."""
+    for text in reasons.advice()[reason]:
+        assert len(re.findall(r"\.(?= |$)", text)) in {1, 2}, text
+        assert text.endswith(".")
+        assert len(text) <= 220
 
 
 def test_metrics() -> None:

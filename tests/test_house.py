@@ -24,7 +24,7 @@ TABLES = {ROOT / "webhook" / "reasons.py"}
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_small(source: Path) -> None:
-    """A module has under 300 lines, a function under 40."""
+    """A module has under 300 lines, a function under 40; a table may have more rows."""
     text = source.read_text(encoding="utf-8")
     long = {
         node.name: (node.end_lineno or 0) - node.lineno + 1

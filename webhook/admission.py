@@ -226,12 +226,12 @@ def _owner(pod: Pod) -> str | None:
 def _answer(uid: str, rule: Rule, result: Injection) -> bytes:
     response: dict[str, Any] = {"uid": uid, "allowed": result.outcome != "denied"}
     if result.outcome == "denied":
-        # With a code of its own: without one the API server answers 500, which some
-        # controllers retry for ever.
+        # With a status code of its own: without one the API server answers 400, which some
+        # controllers retry for ever (apiserver's ToStatusErr, Kubernetes 1.34).
         response["status"] = {
             "code": 403,
             "reason": "Forbidden",
-            "message": _shortened(f"dinp: {result.finding.text}", _MESSAGE_BYTES),
+            "message": _denial(result.finding),
         }
     if result.operations:
         response["patchType"] = "JSONPatch"
@@ -249,6 +249,12 @@ def _answer(uid: str, rule: Rule, result: Injection) -> bytes:
     }
     review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
     return _encoder.encode(review)
+
+
+def _denial(finding: Finding) -> str:
+    """The sentence, as far as there is room, and the whole code of its reason."""
+    code = f" {finding.reason.code}"
+    return _shortened(f"dinp: {finding.text}", _MESSAGE_BYTES - len(code)) + code
 
 
 def _shortened(text: str, limit: int) -> str:

@@ -11,9 +11,12 @@ from webhook import __version__
 
 # name -> where its click command is, what the help says of it
 _COMMANDS: Final = {
-    "certs": ("certs.cli:certs", "Issue and rotate the certificates of the webhook."),
+    "certs": ("certs.cli:certs", "Issue and rotate certificates of webhook and daemons."),
     "daemon": ("keeper.cli:daemon", "Run beside dockerd in a shared daemon's Pod."),
-    "inject": ("webhook.offline.command:inject", "Do offline what the webhook would do."),
+    "inject": (
+        "webhook.offline.command:inject",
+        "Print manifests as the webhook would change their Pods.",
+    ),
     "serve": ("webhook.serving.command:serve", "Serve the admission webhook."),
 }
 
@@ -39,7 +42,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"auto_envvar_prefix": "DINP", "show_default": True})
 @click.version_option(__version__, prog_name="dinp")
 def main() -> None:
-    """Give Pods a Docker daemon at admission time."""
+    """Give Pods a Docker daemon when they are created."""
 
 
 if __name__ == "__main__":

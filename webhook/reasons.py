@@ -57,7 +57,7 @@ class Reason(Enum):
     NODE_AGENT = (
         "node_agent",
         Effect.TOLD,
-        "looks like a node agent, which wants the node's own containers ({signals}); annotate the Pod with dinp.io/inject: {mode} to force it",
+        "the Pod looks like a node agent, which wants the node's own containers ({signals}); annotate the Pod with dinp.io/inject: {mode} to force it",
     )
     OWN_DAEMON = (
         "own_daemon",
@@ -67,7 +67,7 @@ class Reason(Enum):
     NO_CONTAINER = (
         "no_container",
         Effect.TOLD,
-        "none of dinp.io/containers ({names}) is in this Pod",
+        "the Pod has none of the containers that dinp.io/containers names ({names}); left unchanged",
     )
     NO_SOCKET_NAMED = (
         "no_socket_named",
@@ -75,7 +75,7 @@ class Reason(Enum):
         "dinp.io/containers ({names}) names none of the containers that mount the node's Docker socket ({sockets}); left unchanged",
     )
     INVALID_POD = "invalid_pod", Effect.LEFT, "not a valid Pod: {problem}"
-    OTHER_OPERATION = "other_operation", Effect.LEFT, "only the creation of Pods is looked at"
+    OTHER_OPERATION = "other_operation", Effect.LEFT, "dinp looks at the creation of Pods alone"
     ALREADY_DONE = "already_done", Effect.LEFT, "everything is in place"
 
     # ---- done ----
@@ -122,7 +122,7 @@ class Reason(Enum):
     DIND_IMAGE_NOT_ALLOWED = (
         "dind_image_not_allowed",
         Effect.DENIED,
-        "init container {container} has image {value!r} already, which is neither dinp's own nor in allowedImages of the config file ({allowed}); where another webhook rewrites registries, allowedImages has to list what it makes of them",
+        "init container {container} has image {value!r} already, which is neither dinp's own nor in allowedImages of the config file ({allowed}); if another webhook rewrites registries, add the new names to allowedImages",
     )
     BORROWED_NAME = (
         "borrowed_name",
@@ -192,7 +192,7 @@ class Reason(Enum):
     UNSURE = (
         "unsure",
         Effect.WARNING,
-        "nothing shows whether this Pod builds images or watches the node; migrated as the namespace asks, dinp.io/inject: false on the Pod opts out",
+        "nothing shows whether this Pod builds images or watches the node; the Pod is migrated as its namespace asks, and dinp.io/inject: false on the Pod keeps dinp away",
     )
     UNKNOWN_ANNOTATION = (
         "unknown_annotation",
@@ -207,12 +207,12 @@ class Reason(Enum):
     USERS_DOCKER_HOST = (
         "users_docker_host",
         Effect.WARNING,
-        "container {container} sets DOCKER_HOST itself ({value!r}): kept, so it does not use the daemon that dinp provides",
+        "container {container} sets DOCKER_HOST itself ({value!r}): the value is kept, so the container does not use the daemon that dinp provides",
     )
     ENV_FROM = (
         "env_from",
         Effect.WARNING,
-        "container {container} uses envFrom: Docker variables that it brings cannot be seen here",
+        "container {container} uses envFrom: dinp cannot see Docker variables that come from there",
     )
     VARIABLE_REMOVED = (
         "variable_removed",
@@ -222,7 +222,7 @@ class Reason(Enum):
     VARIABLE_REPLACED = (
         "variable_replaced",
         Effect.WARNING,
-        "container {container}: {name} was {old!r}, now {new!r}",
+        "container {container}: {name} was {old!r}, and is {new!r} now",
     )
     NO_PROXY_VALUE_FROM = (
         "no_proxy_value_from",
@@ -237,17 +237,17 @@ class Reason(Enum):
     RUN_DIRECTORY = (
         "run_directory",
         Effect.WARNING,
-        "container {container} mounts the node's {path} at {mount_path}, which has no Docker socket any more: left, only the environment is set",
+        "container {container} mounts the node's {path} at {mount_path}, which has no Docker socket any more: the mount stays, and dinp sets only variables",
     )
     SOCKET_LEFT = (
         "socket_left",
         Effect.WARNING,
-        "container {container} mounts the node's Docker socket at {path} and is not one of those that get a daemon: left as it is",
+        "container {container} mounts the node's Docker socket at {path} and gets no daemon: the mount stays as it is",
     )
     NODE_STATE_LEFT = (
         "node_state_left",
         Effect.WARNING,
-        "container {container} mounts {path} of the node at {mount_path}: left as it is, it shows nothing of the injected daemon",
+        "container {container} mounts {path} of the node at {mount_path}: the mount stays as it is, and shows nothing of the injected daemon",
     )
     SUB_PATH_EXPR = (
         "sub_path_expr",
@@ -262,7 +262,7 @@ class Reason(Enum):
     DAEMON_CONFIG_MOUNT = (
         "daemon_config_mount",
         Effect.WARNING,
-        "container {container}: the mount at {path} is not shared with the daemon, which it would configure: sidecar.daemonConfigKeys of the config file lists no key of daemon.json",
+        "container {container}: the mount at {path} would configure the daemon and is not shared with it, as sidecar.daemonConfigKeys of the config file lists no key of daemon.json",
     )
     CREDENTIALS = (
         "credentials",
@@ -277,12 +277,12 @@ class Reason(Enum):
     IMAGE_IN_PLACE = (
         "image_in_place",
         Effect.WARNING,
-        "the Pod has a {container} with image {there} already: kept, not changed to {asked}; create the Pod from its original manifest to change it",
+        "the Pod has a {container} with image {there} already: that image is kept, not changed to {asked}; create the Pod from its original manifest to change it",
     )
     RENEWED = (
         "renewed",
         Effect.WARNING,
-        "container {container} is made anew, without what it had besides: {what}",
+        "container {container} is made anew, without these parts of it: {what}",
     )
     POD_LEVEL_RESOURCES = (
         "pod_level_resources",
@@ -314,6 +314,11 @@ class Reason(Enum):
         Effect.WARNING,
         "ports published on the shared daemon (docker run -p, testcontainers) are not reachable from this Pod",
     )
+
+    @property
+    def code(self) -> str:
+        """A denial ends with it, whole: a sentence has names in it, and this finds docs/reasons.md."""
+        return f"[{self.value}]"
 
     def say(self, **blanks: object) -> Finding:
         """Fill in the sentence. A missing blank is a KeyError: a bug of ours."""

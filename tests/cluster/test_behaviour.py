@@ -74,7 +74,7 @@ def test_kubectl_prints_the_refusal(served: Installation) -> None:
     assert done.code == 1
     assert 'admission webhook "annotated.dinp.io" denied the request: dinp: ' in done.err
     assert "sidcar" in done.err
-    assert "expected sidecar, daemonset, service or false" in done.err
+    assert "expected sidecar, daemonset, service or false [bad_value]" in done.err
 
 
 def test_a_refusal_is_final(api: Api) -> None:

@@ -79,7 +79,8 @@ def test_comes_out_as_inject_makes_it(dinp: Installation, case: Case) -> None:
         assert REFUSED[case.folder.name] in _create(dinp.api, WITHOUT_DINP, expected.pod).message
     elif expected.outcome == "denied":
         assert answer.status == 403
-        assert answer.message.endswith(f"denied the request: dinp: {expected.finding.text}")
+        denial = f"{expected.finding.text} {expected.finding.reason.code}"
+        assert answer.message.endswith(f"denied the request: dinp: {denial}")
     else:
         reference = _create(dinp.api, WITHOUT_DINP, expected.pod)
         assert (201, 201) == (reference.status, answer.status), answer.message or reference.message

@@ -175,7 +175,10 @@ def test_denials(says: tuple[str, ...], annotations: dict[str, str]) -> None:
     assert found["allowed"] is False
     assert found["status"]["code"] == 403
     assert found["status"]["reason"] == "Forbidden"
-    assert all(word in found["status"]["message"] for word in ("dinp: ", *says))
+    message = found["status"]["message"]
+    assert message.startswith("dinp: ")
+    assert all(word in message for word in says)
+    assert message.endswith(f" [{outcome.reason.value}]")
     assert "patch" not in found
     assert (outcome.outcome, outcome.operations) == ("denied", 0)
 
@@ -201,6 +204,15 @@ def test_denials_say_what_to_do(says: str, pod: Any) -> None:
     found = response(review(pod, path))
     assert found["allowed"] is False
     assert says in found["status"]["message"]
+
+
+def test_the_code_of_a_long_denial_is_whole() -> None:
+    """The sentence is shortened, so that both have room in 4 KiB."""
+    containers = [build.container(f"{at}-{'☃' * 200}") for at in range(9)]
+    pod = build.asking("sidecar", *containers, annotations={"dinp.io/containers": "☃" * 999})
+    message = response(review(pod))["status"]["message"]
+    assert message.endswith("☃… [unknown_container]")
+    assert 4090 < len(message.encode()) <= 4096
 
 
 def test_a_namespaces_default_that_cannot_work() -> None:

@@ -64,7 +64,7 @@ class Report:
         finding = str(injection.finding)
         if injection.outcome == "denied":
             self.denied = True
-            self.say(f"{who}: denied: {finding}")
+            self.say(f"{who}: denied: {finding} {injection.finding.reason.code}")
         elif injection.outcome == "mutated" and injection.finding.reason in _DONE:
             self.say(f"{who}: {finding} ({injection.mode})")
         elif finding not in injection.warnings and self._matters(injection.finding.reason):
@@ -121,7 +121,7 @@ def _read_config(_context: click.Context, _option: click.Parameter, path: str | 
     multiple=True,
     type=click.Path(),
     show_envvar=True,
-    help="A file, a directory with all below it, or - for standard input. Repeatable.",
+    help="A file, a directory with all files below it, or - for standard input; repeatable.",
 )
 @click.option(
     "--namespace-labels",
@@ -129,7 +129,7 @@ def _read_config(_context: click.Context, _option: click.Parameter, path: str | 
     callback=_parse_labels,
     metavar="LABEL=VALUE,...",
     show_envvar=True,
-    help="Labels of the namespaces that have no Namespace object in the input.",
+    help="Labels of all namespaces that have no Namespace object in the input.",
 )
 @click.option(
     "-n",
@@ -137,37 +137,37 @@ def _read_config(_context: click.Context, _option: click.Parameter, path: str | 
     default="default",
     show_default=True,
     show_envvar=True,
-    help="Namespace of the objects that name none.",
+    help="Namespace of objects that name none.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Choice(["yaml", "json", "patch"]),
     show_envvar=True,
-    help="The files rewritten (the default), the objects as JSON, or the JSON patches.",
+    help="Print the files with their changes (as without this option), the objects, or the patches.",
 )
-@click.option("--diff", is_flag=True, show_envvar=True, help="Print what changes, and only that.")
+@click.option("--diff", is_flag=True, show_envvar=True, help="Print only the changes, as a diff.")
 @click.option(
     "--config",
     type=click.Path(),
     callback=_read_config,
     show_envvar=True,
-    help="The webhook's config file.",
+    help="Config file of the webhook; without it the defaults are used.",
 )
 @click.option(
     "-v",
     "--verbose",
     is_flag=True,
     show_envvar=True,
-    help="Name the Pods that ask for nothing, too.",
+    help="Also name the Pods that ask for nothing.",
 )
 @click.pass_context
 def inject(context: click.Context, /, **options: Any) -> None:
     """Print manifests as the webhook would change their Pods.
 
-    Comments, order and quoting of everything else stay as they are. Decisions and warnings
-    go to standard error. Exit code 1: a Pod was denied, 2: usage or config file, 3: a file
-    could not be read.
+    Comments, order and quoting of all other parts stay as they are. Decisions and warnings go to
+    standard error. The exit code is 1 if a Pod was denied, 2 if an option or the config file is
+    wrong, and 3 if a file could not be read.
     """
     chosen = Options(**options)
     if chosen.diff and chosen.output is not None:

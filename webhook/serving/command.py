@@ -43,22 +43,59 @@ class StartError(click.ClickException):
     default="0.0.0.0",  # noqa: S104 - as Kubernetes components: the API server comes from outside
     help="Address to listen on; 0.0.0.0 and :: mean every interface, IPv4 and IPv6.",
 )
-@_option("--secure-port", type=_PORT, default=8443, help="HTTPS port of the webhook; 0: any free.")
-@_option("--tls-cert-file", type=_FILE, required=True, help="Certificate with its chain, PEM.")
-@_option("--tls-private-key-file", type=_FILE, required=True, help="Its key, PEM.")
-@_option("--client-ca-file", type=_FILE, help="Serve only clients with a certificate of these CAs.")
 @_option(
-    "--health-port", type=_PORT, default=8081, help="HTTP port of /healthz, /readyz, /metrics."
+    "--secure-port",
+    type=_PORT,
+    default=8443,
+    help="HTTPS port of the webhook; 0 takes any free port.",
 )
-@_option("--config", type=_FILE, help="Config file, YAML; without it the defaults.")
-@_option("--host-ip", help="Address of the node (status.hostIP): tells whether it is IPv6.")
-@_option("--shutdown-delay", type=_SECONDS, default=10, help="Seconds to go on serving at the end.")
-@_option("--shutdown-timeout", type=_SECONDS, default=10, help="Then seconds for open requests.")
-@_option("--log-format", type=click.Choice(["json", "console"]), default="json")
+@_option(
+    "--tls-cert-file",
+    type=_FILE,
+    required=True,
+    help="PEM file with the serving certificate and its chain.",
+)
+@_option(
+    "--tls-private-key-file",
+    type=_FILE,
+    required=True,
+    help="PEM file with the key of the serving certificate.",
+)
+@_option(
+    "--client-ca-file",
+    type=_FILE,
+    help="PEM file with CAs; only clients with a certificate of one of them are served.",
+)
+@_option(
+    "--health-port", type=_PORT, default=8081, help="HTTP port of /healthz, /readyz and /metrics."
+)
+@_option("--config", type=_FILE, help="Config file in YAML; without it the defaults are used.")
+@_option(
+    "--host-ip",
+    help="Address of the node (status.hostIP); it tells whether nodes have IPv6 addresses.",
+)
+@_option(
+    "--shutdown-delay",
+    type=_SECONDS,
+    default=10,
+    help="Seconds for which the server goes on after SIGTERM.",
+)
+@_option(
+    "--shutdown-timeout",
+    type=_SECONDS,
+    default=10,
+    help="Seconds after that delay in which open requests may end.",
+)
+@_option(
+    "--log-format",
+    type=click.Choice(["json", "console"]),
+    default="json",
+    help="Format of the log.",
+)
 def serve(config: Path | None, host_ip: str | None, log_format: str, **options: Any) -> None:
     """Serve the admission webhook until SIGTERM.
 
-    The certificate is read again within 5 seconds when its files change.
+    When the files of the certificate change, it is read again within 5 seconds.
     """
     logs.configure(cast("logs.Format", log_format))
     files = Files(

@@ -187,6 +187,7 @@ def test_denied() -> None:
     text = yaml.safe_dump(pod(inject="sidecarr"))
     result = run(text=text)
     assert result.stderr.startswith("Pod default/x: denied: annotation dinp.io/inject: 'sidecarr'")
+    assert result.stderr.endswith(" [bad_value]\n")
     assert text == result.stdout
     assert result.exit_code == 1
 
