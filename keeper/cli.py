@@ -6,64 +6,47 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import timedelta
-from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import structlog
 
-from certs import logs
+from certs import commands, logs
+from certs.commands import FILE, CommandError
 from certs.durations import Duration
 from keeper.errors import SigningError
 
 if TYPE_CHECKING:
     from keeper import certificates
 
-_option = partial(click.option, show_envvar=True)
-_FILE = click.Path(path_type=Path)
-_F = TypeVar("_F", bound=Callable[..., Any])
+_option = commands.option
 # By package: dind.sh is the webhook's, whose code is not imported.
 _SCRIPTS: Final = {"start.sh": "keeper", "dind.sh": "webhook"}
 _LEAST_LIFETIME: Final = timedelta(seconds=600)
 _TERMINATED: Final = 128 + signal.SIGTERM
 
 
-class DaemonError(click.ClickException):
-    """What a command cannot go on with: one line, exit code 2."""
-
-    exit_code = 2
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print the line."""
-        click.echo(f"dinp: {self.format_message()}", file=file, err=file is None)
-
-
-def _common(command: _F) -> _F:
-    """Options of both commands."""
-    for option in (
-        _option("--log-format", type=click.Choice(["json", "console"]), default="json"),
-        _option(
-            "--kubeconfig", type=_FILE, help="Kubeconfig file; default: the Pod's ServiceAccount."
-        ),
-        _option("--pod", help="Part of the request's name.  [default: the host name]"),
-        _option(
-            "--lifetime",
-            type=Duration(),
-            help="Of the certificate, 10m or more; default: as long as the signer gives.",
-        ),
-        _option("--ca-directory", type=_FILE, default="/ca", help="Of ConfigMap dinp-docker-ca."),
-        _option(
-            "--directory", type=_FILE, default="/daemon", help="Shared with the daemon's container."
-        ),
-        _option("--tls/--no-tls", default=True, help="Whether the daemon has a certificate."),
-        _option("--names", default="", help="DNS names and addresses of the daemon: a,b,c."),
-    ):
-        command = option(command)
-    return command
+_common = commands.together(
+    commands.LOG_FORMAT,
+    commands.KUBECONFIG,
+    _option("--pod", help="Part of the request's name.  [default: the host name]"),
+    _option(
+        "--lifetime",
+        type=Duration(),
+        help="Of the certificate, 10m or more; default: as long as the signer gives.",
+    ),
+    _option("--ca-directory", type=FILE, default="/ca", help="Of ConfigMap dinp-docker-ca."),
+    _option(
+        "--directory", type=FILE, default="/daemon", help="Shared with the daemon's container."
+    ),
+    _option("--tls/--no-tls", default=True, help="Whether the daemon has a certificate."),
+    _option("--names", default="", help="DNS names and addresses of the daemon: a,b,c."),
+)
+"""Options of both commands."""
 
 
 @click.group(short_help="Run beside dockerd in a shared daemon's Pod.")
@@ -76,7 +59,7 @@ def daemon() -> None:
 @_option("--timeout", type=Duration(), default="5m", help="Give up when there is no certificate.")
 def prepare(**options: Any) -> None:
     """Write the start scripts, and with TLS a key and its certificate, then end."""
-    logs.configure(cast("logs.Format", options["log_format"]))
+    logs.configure(options["log_format"])
     settings = _settings(options) if options["tls"] else None
     try:
         _write_scripts(options["directory"])
@@ -85,7 +68,7 @@ def prepare(**options: Any) -> None:
 
             _run(certificates.prepare(settings, options["timeout"]), terminated=_TERMINATED)
     except (OSError, SigningError) as error:
-        raise DaemonError(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 @daemon.command(short_help="Renew its certificate, and remove what is left behind.")
@@ -119,7 +102,7 @@ def keep(**options: Any) -> None:
     from keeper.leftovers import Ages  # noqa: PLC0415
     from keeper.prune import Prune  # noqa: PLC0415
 
-    logs.configure(cast("logs.Format", options["log_format"]))
+    logs.configure(options["log_format"])
     renewal = (
         Renewal(_settings(options), options["socket"], options["restart_within"])
         if options["tls"]
@@ -169,6 +152,5 @@ def _run(work: Coroutine[Any, Any, None], *, terminated: int) -> None:
 
 async def _cancellable(work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.ensure_future(work)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    commands.when_terminated(task.cancel)
     await task
