@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
     path
-    for folder in ("webhook", "certs", "tools", "bench")
+    for folder in ("webhook", "certs", "keeper", "tools", "bench", "fuzz")
     for path in (ROOT / folder).rglob("*.py")
 )
 
