@@ -1,7 +1,8 @@
 """One request to the API server, or one watch: objects as plain JSON, and what goes wrong as StoreError.
 
-The client's models refuse fields that are newer than themselves, so it is used for what it
-knows of addresses, credentials and paths, and nothing is put into its models.
+The Kubernetes client is used for what it knows of addresses, credentials and TLS. Its methods and
+models are not: the models refuse, or lose, fields that are newer than themselves. This is the only
+module that imports it.
 
 Others may write what is read here, and as much of it as the API server takes. So every answer has a
 bound in bytes, and of what others may make many of only metadata are listed, page by page.
@@ -11,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -30,24 +32,20 @@ from certs.records import Metadata
 
 Connection = client.ApiClient
 Object = dict[str, Any]
-Send = Callable[[], Awaitable[aiohttp.ClientResponse]]
-SendPage = Callable[[int, str | None], Awaitable[aiohttp.ClientResponse]]
+Sent = Awaitable[aiohttp.ClientResponse]
 
 MANAGER: Final = "dinp-certs"
+MANAGED: Final = {"fieldManager": MANAGER}
+"""Query of a write."""
 LABELS: Final = {
     "app.kubernetes.io/name": "dinp",
     "app.kubernetes.io/component": "certs",
     "app.kubernetes.io/part-of": "dinp",
 }
-REQUEST_SECONDS: Final = 10.0
+_REQUEST_SECONDS: Final = 10.0
 # The API server ends a watch after this time. An API server that vanished without a word is
 # noticed that late at most by the watch; the loops' own passes notice sooner.
 _WATCH_SECONDS: Final = 240
-WATCH: Final[dict[str, Any]] = {
-    "watch": True,
-    "timeout_seconds": _WATCH_SECONDS,
-    "_request_timeout": float(_WATCH_SECONDS + REQUEST_SECONDS),
-}
 _CLOSING_SECONDS: Final = 0.05
 # etcd takes 1.5 MiB of an object, of which JSON may make six times as much.
 _MOST_BYTES: Final = 16 * 2**20
@@ -58,20 +56,16 @@ _PAGE_ITEMS: Final = 500
 _PAGE_BYTES: Final = 4 * 2**20
 # What the client's loader runs into where a kubeconfig has another shape.
 _BAD_FILE: Final = (ValueError, TypeError, KeyError, AttributeError)
-
-
-def _metadata_only(kind: str) -> dict[str, str]:
-    return {"Accept": f"application/json;as={kind};g=meta.k8s.io;v=v1"}
-
-
-METADATA: Final = _metadata_only("PartialObjectMetadata")
-"""Headers of a request (a watch as well) whose answer is to have an object's metadata alone."""
-METADATA_LIST: Final = _metadata_only("PartialObjectMetadataList")
-"""The same for lists."""
+JSON: Final = "application/json"
+METADATA: Final = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""Accepted where the answer is to have an object's metadata alone, as each event of a watch."""
+_METADATA_LIST: Final = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+# Lists of objects are merged by the objects' names.
+_PATCH: Final = "application/strategic-merge-patch+json"
 
 
 @asynccontextmanager
-async def connected(kubeconfig: Path | None) -> AsyncIterator[client.ApiClient]:
+async def connected(kubeconfig: Path | None) -> AsyncIterator[Connection]:
     """Connect by a kubeconfig file; without one by the Pod's ServiceAccount.
 
     Raises:
@@ -94,10 +88,43 @@ async def connected(kubeconfig: Path | None) -> AsyncIterator[client.ApiClient]:
         await asyncio.sleep(_CLOSING_SECONDS)
 
 
+def path(root: str, *parts: str) -> str:
+    """The path of these parts below `root`, quoted: some are what others have written."""
+    return "/".join([root, *(quote(part, safe="") for part in parts)])
+
+
+async def request(
+    api: Connection,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    query: Mapping[str, str | int | bool | None] | None = None,
+    accept: str = JSON,
+) -> aiohttp.ClientResponse:
+    """Send one, with a token that is fresh, and return when the headers of its answer are there.
+
+    What is None in `query` is left out. A request may take as long as a watch is asked to, and ten seconds.
+    """
+    parameters = {key: it for key, it in (query or {}).items() if it is not None}
+    seconds = _REQUEST_SECONDS + float(parameters.get("timeoutSeconds", 0))
+    sent = await api.param_serialize(
+        method,
+        path,
+        query_params=parameters,
+        header_params={"Accept": accept, "Content-Type": _PATCH if method == "PATCH" else JSON},
+        body=body,
+        auth_settings=["BearerToken"],
+    )
+    answer = await api.call_api(*sent, _request_timeout=seconds)
+    response: aiohttp.ClientResponse = answer.response
+    return response
+
+
 async def ask(
-    verb: str, described: str, send: Send, *, most: int = _MOST_BYTES, timed: bool = False
+    verb: str, described: str, sent: Sent, *, most: int = _MOST_BYTES, timed: bool = False
 ) -> Object | None:
-    """Send one request: the object, or None where a `get` finds none.
+    """Read the answer to a request: the object, or None where a `get` finds none.
 
     `most` bounds the answer in bytes. `timed` asks that the clocks of both sides agree.
 
@@ -108,7 +135,7 @@ async def ask(
         StoreError: it is away; the clocks differ.
     """
     async with _errors(verb, described):
-        response = await send()
+        response = await sent
         try:
             if timed:
                 _check_clock(response)
@@ -122,8 +149,10 @@ async def ask(
             progress.tell()
 
 
-async def listed(described: str, send: SendPage) -> AsyncGenerator[Metadata]:
-    """Yield the metadata of each object; `send` asks for a page: as many items, from a token on.
+async def listed(
+    api: Connection, described: str, path: str, only: str | None = None
+) -> AsyncGenerator[Metadata]:
+    """Yield the metadata of each object there, or of those `only` that a field selector picks.
 
     Raises:
         StoreError: as for `ask`; what has been yielded before is not all.
@@ -131,7 +160,9 @@ async def listed(described: str, send: SendPage) -> AsyncGenerator[Metadata]:
     items, token = _PAGE_ITEMS, None
     while True:
         try:
-            page = await _page(described, send, items, token)
+            query = {"fieldSelector": only, "limit": items, "continue": token}
+            sent = request(api, "GET", path, query=query, accept=_METADATA_LIST)
+            page = await _page(described, sent, _PAGE_BYTES if items > 1 else _MOST_BYTES)
         except TooLargeError:
             if items == 1:
                 raise
@@ -158,12 +189,11 @@ class _Page(msgspec.Struct):
     items: list[_Item] | None = None  # of an empty list it is null
 
 
-async def _page(described: str, send: SendPage, items: int, token: str | None) -> _Page:
+async def _page(described: str, sent: Sent, most: int) -> _Page:
     async with _errors("list", described):
-        response = await send(items, token)
+        response = await sent
         try:
             await _checked(response, "list", described)
-            most = _PAGE_BYTES if items > 1 else _MOST_BYTES
             # Into a Struct: what else there is of metadata is never made an object of Python's.
             return msgspec.json.decode(await _read(response, most, described), type=_Page)
         finally:
@@ -171,14 +201,17 @@ async def _page(described: str, send: SendPage, items: int, token: str | None) -
             progress.tell()
 
 
-async def changes(described: str, send: Send) -> AsyncGenerator[None]:
-    """Yield for each part of what a watch says, which ends after minutes.
+async def changes(
+    api: Connection, described: str, path: str, only: str | None = None, *, accept: str = METADATA
+) -> AsyncGenerator[None]:
+    """Yield for each part of what a watch of these objects says, which ends after minutes.
 
     Raises:
         StoreError: as for `ask`.
     """
+    query = {"fieldSelector": only, "watch": True, "timeoutSeconds": _WATCH_SECONDS}
     async with _errors("watch", described):
-        response = await send()
+        response = await request(api, "GET", path, query=query, accept=accept)
         try:
             await _checked(response, "watch", described)
             # Whatever it says: what is there now has to be read anyway. An event can be longer than

@@ -3,86 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, TypeVar
 
 import click
 
-from certs import issuance, logs
+from certs import commands, issuance, logs
+from certs.commands import FILE, CommandError
 from certs.durations import Duration
 from certs.errors import StoreError
 from certs.policy import Policy
 from certs.shared.policy import Policy as DockerPolicy
 from certs.shared.requests import Daemons
 
-_option = partial(click.option, show_envvar=True)
-_FILE = click.Path(path_type=Path)
-_F = TypeVar("_F", bound=Callable[..., Any])
+_option = commands.option
 _R = TypeVar("_R")
 
+_common = commands.together(
+    _option("--leaf-lifetime", type=Duration(), default="30d", help="Lifetime of the certificate."),
+    _option("--ca-lifetime", type=Duration(), default="365d", help="Lifetime of the CA."),
+    _option(
+        "--tls-secret", default="dinp-tls", help="Secret with the webhook's serving certificate."
+    ),
+    _option("--service", default="dinp", help="Service of the webhook."),
+    _option("--namespace", default="dinp-system", help="Namespace of the Service and the Secrets."),
+)
+"""Options of both commands for the webhook's certificates."""
 
-class CertsError(click.ClickException):
-    """What a command cannot go on with: one line, exit code 2."""
-
-    exit_code = 2
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print the line."""
-        click.echo(f"dinp: {self.format_message()}", file=file, err=file is None)
-
-
-def _common(command: _F) -> _F:
-    """Options of both commands for the webhook's certificates."""
-    for option in (
-        _option(
-            "--leaf-lifetime", type=Duration(), default="30d", help="Lifetime of the certificate."
-        ),
-        _option("--ca-lifetime", type=Duration(), default="365d", help="Lifetime of the CA."),
-        _option(
-            "--tls-secret",
-            default="dinp-tls",
-            help="Secret with the webhook's serving certificate.",
-        ),
-        _option("--service", default="dinp", help="Service of the webhook."),
-        _option(
-            "--namespace", default="dinp-system", help="Namespace of the Service and the Secrets."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _cluster(command: _F) -> _F:
-    """Options of both commands that run in a cluster."""
-    for option in (
-        _option(
-            "--log-format",
-            type=click.Choice(["json", "console"]),
-            default="json",
-            help="Format of the log.",
-        ),
-        _option(
-            "--health-port",
-            type=click.IntRange(0, 65535),
-            default=8081,
-            help="HTTP port of /healthz, /readyz and /metrics; 0 takes any free port.",
-        ),
-        _option(
-            "--bind-address",
-            default="0.0.0.0",  # noqa: S104 - the kubelet comes from outside
-            help="Address of the health port; 0.0.0.0 and :: mean every interface, IPv4 and IPv6.",
-        ),
-        _option(
-            "--kubeconfig",
-            type=_FILE,
-            help="Kubeconfig file; without it the Pod's ServiceAccount is used.",
-        ),
-    ):
-        command = option(command)
-    return command
+_cluster = commands.together(
+    commands.LOG_FORMAT,
+    _option(
+        "--health-port",
+        type=click.IntRange(0, 65535),
+        default=8081,
+        help="HTTP port of /healthz, /readyz and /metrics; 0 takes any free port.",
+    ),
+    _option(
+        "--bind-address",
+        default="0.0.0.0",  # noqa: S104 - the kubelet comes from outside
+        help="Address of the health port; 0.0.0.0 and :: mean every interface, IPv4 and IPv6.",
+    ),
+    commands.KUBECONFIG,
+)
+"""Options of both commands that run in a cluster."""
 
 
 @click.group(short_help="Issue and rotate certificates of the webhook and of shared daemons.")
@@ -113,7 +78,7 @@ def run(**options: Any) -> None:
     Each certificate is renewed after two thirds of its lifetime, and a CA in steps, so that the
     API server accepts the webhook at every moment. Any number of replicas may run.
     """
-    logs.configure(cast("logs.Format", options["log_format"]))
+    logs.configure(options["log_format"])
     policy = _policy(**options)
     from certs import running  # noqa: PLC0415 - 1.2 s, which --help and issue do without
 
@@ -162,13 +127,13 @@ def run_shared(**options: Any) -> None:
     ValidatingAdmissionPolicies have to refuse. If a policy does not hold, the command names it and
     ends with exit code 2. Any number of replicas may run.
     """
-    logs.configure(cast("logs.Format", options["log_format"]))
+    logs.configure(options["log_format"])
     policy = _docker_policy(options)
     from certs import running  # noqa: PLC0415 - as above
 
     problem = _finished(running.run_shared(policy, options))
     if problem is not None:
-        raise CertsError(problem)
+        raise CommandError(problem)
 
 
 def _finished(running: Coroutine[Any, Any, _R]) -> _R:
@@ -177,12 +142,12 @@ def _finished(running: Coroutine[Any, Any, _R]) -> _R:
     try:
         return asyncio.run(running)
     except (StoreError, health.ListenError) as error:
-        raise CertsError(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 @certs.command(short_help="Issue a CA and a certificate once, without a cluster.")
 @_common
-@_option("--output-dir", type=_FILE, help="Write ca.crt, tls.crt and tls.key to this directory.")
+@_option("--output-dir", type=FILE, help="Write ca.crt, tls.crt and tls.key to this directory.")
 @_option("--with-ca-key", is_flag=True, help="Also write ca.key.")
 @_option(
     "--configuration-file",
@@ -211,7 +176,7 @@ def issue(
                 click.echo(f"wrote {file}", err=True)
             documents = documents[1:]
     except (OSError, ValueError) as error:
-        raise CertsError(str(error)) from error
+        raise CommandError(str(error)) from error
     if documents:
         click.echo(issuance.to_yaml(documents), nl=False)
 
@@ -237,7 +202,7 @@ def _policy(**options: Any) -> Policy:
     try:
         return Policy(names=(f"{options['service']}.{options['namespace']}.svc",), **chosen)
     except ValueError as error:
-        raise CertsError(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def _docker_policy(options: dict[str, Any]) -> DockerPolicy:
@@ -251,4 +216,4 @@ def _docker_policy(options: dict[str, Any]) -> DockerPolicy:
             daemon_restart=options["daemon_restart_within"],
         )
     except ValueError as error:
-        raise CertsError(str(error)) from error
+        raise CommandError(str(error)) from error

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
 
 import structlog
 
-Format = Literal["json", "console"]
 
+def configure(log_format: str) -> None:
+    """Set up structlog, and send what libraries log the same way (from WARNING on).
 
-def configure(log_format: Format) -> None:
-    """Set up structlog, and send what libraries log the same way (from WARNING on)."""
+    `log_format` is json, or console for people.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
-from certs import calls, health, progress, rotation, store
+from certs import calls, commands, health, progress, rotation, store
 from certs.metrics import Metrics
 from certs.policy import Policy
 from certs.shared import rotation as docker_rotation
@@ -78,8 +77,7 @@ async def run_shared(policy: DockerPolicy, options: Mapping[str, Any]) -> str | 
 def _until_terminated() -> asyncio.Event:
     """Set by SIGTERM and SIGINT."""
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    commands.when_terminated(stop.set)
     return stop
 
 

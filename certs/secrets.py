@@ -6,25 +6,18 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
-from kubernetes.aio import client
-
 from certs import calls
 from certs.records import Secret
 
 # As JSON. What dinp writes has 5 KiB, and others may add keys and annotations.
 _MOST_BYTES: Final = 256 * 1024
-_WRITE: Final[dict[str, Any]] = {
-    "field_manager": calls.MANAGER,
-    "_headers": calls.METADATA,
-    "_request_timeout": calls.REQUEST_SECONDS,
-}
 
 
 class Secrets:
     """Those of one cluster, one at a time. Every method raises StoreError."""
 
-    def __init__(self, api: client.ApiClient) -> None:
-        self._core = client.CoreV1Api(api)
+    def __init__(self, api: calls.Connection) -> None:
+        self._api = api
 
     async def read(self, namespace: str, name: str) -> Secret | None:
         """Read one, by clocks that agree; None: there is none.
@@ -35,9 +28,7 @@ class Secrets:
         found = await calls.ask(
             "get",
             described(namespace, name),
-            lambda: self._core.read_namespaced_secret_without_preload_content(
-                name, namespace, _request_timeout=calls.REQUEST_SECONDS
-            ),
+            calls.request(self._api, "GET", path(namespace, name)),
             most=_MOST_BYTES,
             timed=True,
         )
@@ -57,19 +48,13 @@ class Secrets:
         Raises:
             ConflictError: there is one already.
         """
-        body = client.V1Secret(
-            metadata=client.V1ObjectMeta(name=name, labels={**calls.LABELS, **(labels or {})}),
-            type=kind,
-            data={key: encoded(value) for key, value in data.items() if value},
-        )
-        created = await calls.ask(
-            "create",
-            described(namespace, name),
-            lambda: self._core.create_namespaced_secret_without_preload_content(
-                namespace, body, **_WRITE
-            ),
-        )
-        return _version(created)
+        body = {
+            "metadata": {"name": name, "labels": {**calls.LABELS, **(labels or {})}},
+            "type": kind,
+            "data": {key: encoded(value) for key, value in data.items() if value},
+        }
+        sent = self._write("POST", path(namespace), body)
+        return _version(await calls.ask("create", described(namespace, name), sent))
 
     async def patch(
         self,
@@ -90,29 +75,27 @@ class Secrets:
         if labels:
             metadata["labels"] = dict(labels)
         body = {"metadata": metadata, "data": written}
-        patched = await calls.ask(
-            "patch",
-            described(namespace, name),
-            lambda: self._core.patch_namespaced_secret_without_preload_content(
-                name, namespace, body, **_WRITE
-            ),
-        )
-        return _version(patched)
+        sent = self._write("PATCH", path(namespace, name), body)
+        return _version(await calls.ask("patch", described(namespace, name), sent))
 
     async def watch(self, namespace: str, name: str) -> AsyncGenerator[None]:
         """Yield once at the beginning and whenever it changes; ends after minutes."""
-        send = lambda: self._core.list_namespaced_secret_without_preload_content(  # noqa: E731 - read once
-            namespace,
-            field_selector=f"metadata.name={name}",
-            _headers=calls.METADATA,
-            **calls.WATCH,
-        )
-        async for _ in calls.changes(described(namespace, name), send):
+        only = f"metadata.name={name}"
+        async for _ in calls.changes(self._api, described(namespace, name), path(namespace), only):
             yield
+
+    def _write(self, method: str, path: str, body: calls.Object) -> calls.Sent:
+        query, accept = calls.MANAGED, calls.METADATA
+        return calls.request(self._api, method, path, body, query=query, accept=accept)
 
 
 def _version(written: Mapping[str, Any] | None) -> str:
     return str((written or {})["metadata"]["resourceVersion"])
+
+
+def path(namespace: str, *name: str) -> str:
+    """That of a namespace's Secrets, or of one of them."""
+    return calls.path("/api/v1/namespaces", namespace, "secrets", *name)
 
 
 def described(namespace: str, name: str) -> str:

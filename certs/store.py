@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
-
-from kubernetes.aio import client
 
 from certs import calls, secrets
 from certs.records import Configuration, Snapshot
@@ -18,7 +15,9 @@ from certs.secrets import Secrets
 What = Literal["ca", "leaf", "configuration"]
 
 _TYPES: Final[Mapping[What, str]] = {"ca": "Opaque", "leaf": "kubernetes.io/tls"}
-_CONFIGURATIONS: Final = "mutatingwebhookconfigurations.admissionregistration.k8s.io"
+_GROUP: Final = "admissionregistration.k8s.io"
+_RESOURCE: Final = "mutatingwebhookconfigurations"
+_CONFIGURATIONS: Final = f"/apis/{_GROUP}/v1/{_RESOURCE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +37,12 @@ class Names:
 class Store:
     """One cluster's objects. Every method raises StoreError."""
 
-    def __init__(self, api: client.ApiClient, names: Names) -> None:
+    def __init__(self, api: calls.Connection, names: Names) -> None:
+        self._api = api
         self._secrets = Secrets(api)
-        self._registration = client.AdmissionregistrationV1Api(api)
         self._names = names
-        self._described = f"{_CONFIGURATIONS}/{names.configuration}"
+        self._path = calls.path(_CONFIGURATIONS, names.configuration)
+        self._described = f"{_RESOURCE}.{_GROUP}/{names.configuration}"
 
     async def read(self) -> Snapshot:
         """Read all objects, each as it is now, in the order that decisions rely on.
@@ -81,17 +81,8 @@ class Store:
             for name in read.bundles
         ]
         body = {"metadata": {"resourceVersion": read.version}, "webhooks": webhooks}
-        patch = self._registration.patch_mutating_webhook_configuration_without_preload_content
-        await calls.ask(
-            "patch",
-            self._described,
-            lambda: patch(
-                self._names.configuration,
-                body,
-                field_manager=calls.MANAGER,
-                _request_timeout=calls.REQUEST_SECONDS,
-            ),
-        )
+        sent = calls.request(self._api, "PATCH", self._path, body, query=calls.MANAGED)
+        await calls.ask("patch", self._described, sent)
 
     async def watch(self, what: What) -> AsyncGenerator[None]:
         """Yield once at the beginning and whenever the object changes; ends after minutes."""
@@ -102,17 +93,12 @@ class Store:
     def _changes(self, what: What) -> AsyncGenerator[None]:
         if what != "configuration":
             return self._secrets.watch(self._names.namespace, self._names.secret(what))
-        watch = self._registration.list_mutating_webhook_configuration_without_preload_content
         only = f"metadata.name={self._names.configuration}"
-        return calls.changes(self._described, lambda: watch(field_selector=only, **calls.WATCH))
+        return calls.changes(self._api, self._described, _CONFIGURATIONS, only, accept=calls.JSON)
 
     async def _read_configuration(self) -> Configuration | None:
-        read = self._registration.read_mutating_webhook_configuration_without_preload_content
-        found = await calls.ask(
-            "get",
-            self._described,
-            lambda: read(self._names.configuration, _request_timeout=calls.REQUEST_SECONDS),
-        )
+        sent = calls.request(self._api, "GET", self._path)
+        found = await calls.ask("get", self._described, sent)
         if found is None:
             return None
         return Configuration(
@@ -122,14 +108,3 @@ class Store:
             },
             found["metadata"]["resourceVersion"],
         )
-
-
-@asynccontextmanager
-async def connected(kubeconfig: Path | None, names: Names) -> AsyncIterator[Store]:
-    """Connect by a kubeconfig file; without one by the Pod's ServiceAccount.
-
-    Raises:
-        StoreError: neither can be used.
-    """
-    async with calls.connected(kubeconfig) as api:
-        yield Store(api, names)

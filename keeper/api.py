@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from kubernetes.aio import client
+    from certs import calls
 
 _POLL_SECONDS: Final = 1.0
 # certs answers within a second or two. Later a fresh request is as good as an old one.
 _PATIENCE_SECONDS: Final = 60.0
 _RESOURCE: Final = "certificatesigningrequests.certificates.k8s.io"
+_PATH: Final = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 
 
 async def signed(
@@ -39,9 +40,7 @@ async def signed(
     Raises:
         SigningError: it was refused, nobody has answered, or the API server is away.
     """
-    from kubernetes.aio import client  # noqa: PLC0415 - see above
-
-    from certs import calls  # noqa: PLC0415
+    from certs import calls  # noqa: PLC0415 - see above
 
     try:
         made = requests.new(pod, names)
@@ -49,8 +48,7 @@ async def signed(
         listed = ",".join(names)
         raise SigningError(f"no request can be made for the names {listed}: {error}") from error
     try:
-        async with calls.connected(kubeconfig) as connected:
-            api = client.CertificatesV1Api(connected)
+        async with calls.connected(kubeconfig) as api:
             name = await _send(api, requests.manifest(made, pod, lifetime))
             structlog.get_logger().info("certificate requested", request=name, names=list(names))
             certificate = await _answer(api, name)
@@ -59,33 +57,23 @@ async def signed(
     return KeyPair(certificate, made.key)
 
 
-async def _send(api: client.CertificatesV1Api, manifest: Any) -> str:
+async def _send(api: calls.Connection, manifest: Any) -> str:
     from certs import calls  # noqa: PLC0415
 
-    found = await calls.ask(
-        "create",
-        _RESOURCE,
-        lambda: api.create_certificate_signing_request_without_preload_content(
-            manifest, _request_timeout=calls.REQUEST_SECONDS
-        ),
-    )
+    sent = calls.request(api, "POST", _PATH, manifest)
+    found = await calls.ask("create", _RESOURCE, sent)
     return str((found or {})["metadata"]["name"])
 
 
-async def _answer(api: client.CertificatesV1Api, name: str) -> bytes:
+async def _answer(api: calls.Connection, name: str) -> bytes:
     from certs import calls  # noqa: PLC0415
 
     described = f"{_RESOURCE}/{name}"
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             while True:
-                found = await calls.ask(
-                    "get",
-                    described,
-                    lambda: api.read_certificate_signing_request_without_preload_content(
-                        name, _request_timeout=calls.REQUEST_SECONDS
-                    ),
-                )
+                sent = calls.request(api, "GET", calls.path(_PATH, name))
+                found = await calls.ask("get", described, sent)
                 if found is None:
                     raise SigningError(f"somebody has deleted {described}")
                 answer = requests.answer(found)

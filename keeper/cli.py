@@ -6,74 +6,54 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import structlog
 
 import scripts
-from certs import logs
+from certs import commands, logs
+from certs.commands import FILE, CommandError
 from certs.durations import Duration
 from keeper.errors import SigningError
 
 if TYPE_CHECKING:
     from keeper import certificates
 
-_option = partial(click.option, show_envvar=True)
-_FILE = click.Path(path_type=Path)
-_F = TypeVar("_F", bound=Callable[..., Any])
+_option = commands.option
 _SCRIPTS: Final = ("start.sh", "dind.sh")
-_FORMAT: Final = click.Choice(["json", "console"])
 _LEAST_LIFETIME: Final = timedelta(seconds=600)
 _TERMINATED: Final = 128 + signal.SIGTERM
 
 
-class DaemonError(click.ClickException):
-    """What a command cannot go on with: one line, exit code 2."""
-
-    exit_code = 2
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print the line."""
-        click.echo(f"dinp: {self.format_message()}", file=file, err=file is None)
-
-
-def _common(command: _F) -> _F:
-    """Options of both commands."""
-    for option in (
-        _option("--log-format", type=_FORMAT, default="json", help="Format of the log."),
-        _option(
-            "--kubeconfig",
-            type=_FILE,
-            help="Kubeconfig file; without it the Pod's ServiceAccount is used.",
-        ),
-        _option("--pod", help="Part of the request's name.  [default: the host name]"),
-        _option(
-            "--lifetime",
-            type=Duration(),
-            help="Lifetime of the certificate, 10m or more; without it the signer decides.",
-        ),
-        _option(
-            "--ca-directory",
-            type=_FILE,
-            default="/ca",
-            help="Mounted directory of ConfigMap dinp-docker-ca.",
-        ),
-        _option(
-            "--directory",
-            type=_FILE,
-            default="/daemon",
-            help="Directory that the daemon's container shares.",
-        ),
-        _option("--tls/--no-tls", default=True, help="Whether the daemon has a certificate."),
-        _option("--names", default="", help="DNS names and addresses of the daemon, as in a,b,c."),
-    ):
-        command = option(command)
-    return command
+_common = commands.together(
+    commands.LOG_FORMAT,
+    commands.KUBECONFIG,
+    _option("--pod", help="Part of the request's name.  [default: the host name]"),
+    _option(
+        "--lifetime",
+        type=Duration(),
+        help="Lifetime of the certificate, 10m or more; without it the signer decides.",
+    ),
+    _option(
+        "--ca-directory",
+        type=FILE,
+        default="/ca",
+        help="Mounted directory of ConfigMap dinp-docker-ca.",
+    ),
+    _option(
+        "--directory",
+        type=FILE,
+        default="/daemon",
+        help="Directory that the daemon's container shares.",
+    ),
+    _option("--tls/--no-tls", default=True, help="Whether the daemon has a certificate."),
+    _option("--names", default="", help="DNS names and addresses of the daemon, as in a,b,c."),
+)
+"""Options of both commands."""
 
 
 @click.group(short_help="Run beside dockerd in a shared daemon's Pod.")
@@ -85,8 +65,8 @@ def daemon() -> None:
 @_common
 @_option("--timeout", type=Duration(), default="5m", help="Time to wait for the certificate.")
 def prepare(**options: Any) -> None:
-    """Write the start scripts, and with TLS a key and its certificate, and end."""
-    logs.configure(cast("logs.Format", options["log_format"]))
+    """Write the start scripts, and with TLS a key and its certificate, then end."""
+    logs.configure(options["log_format"])
     settings = _settings(options) if options["tls"] else None
     try:
         _write_scripts(options["directory"])
@@ -95,7 +75,7 @@ def prepare(**options: Any) -> None:
 
             _run(certificates.prepare(settings, options["timeout"]), terminated=_TERMINATED)
     except (OSError, SigningError) as error:
-        raise DaemonError(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 @daemon.command(short_help="Renew the daemon's certificate, and remove leftovers.")
@@ -136,7 +116,7 @@ def keep(**options: Any) -> None:
     from keeper.leftovers import Ages  # noqa: PLC0415
     from keeper.prune import Prune  # noqa: PLC0415
 
-    logs.configure(cast("logs.Format", options["log_format"]))
+    logs.configure(options["log_format"])
     renewal = (
         Renewal(_settings(options), options["socket"], options["restart_within"])
         if options["tls"]
@@ -186,6 +166,5 @@ def _run(work: Coroutine[Any, Any, None], *, terminated: int) -> None:
 
 async def _cancellable(work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.ensure_future(work)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    commands.when_terminated(task.cancel)
     await task

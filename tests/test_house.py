@@ -14,7 +14,7 @@ from webhook.planning.sidecar import SCRIPT_WITH_TLS
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
     path
-    for folder in ("webhook", "certs", "scripts", "tools", "bench")
+    for folder in ("webhook", "certs", "keeper", "scripts", "tools", "bench", "fuzz")
     for path in (ROOT / folder).rglob("*.py")
 )
 

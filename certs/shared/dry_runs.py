@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from contextlib import aclosing, suppress
-from typing import Any
 
-from kubernetes.aio import client
-
-from certs import calls
+from certs import calls, secrets
 from certs.errors import TooLargeError
-from certs.shared.forbidden import Attempt, There, Write
+from certs.shared import store as stores
+from certs.shared.forbidden import Attempt, There
 from certs.shared.requests import SIGNER, Object
 from certs.shared.store import Store
 
@@ -17,10 +15,9 @@ from certs.shared.store import Store
 class DryRuns:
     """Those of one cluster. Every method raises StoreError."""
 
-    def __init__(self, api: client.ApiClient, store: Store) -> None:
+    def __init__(self, api: calls.Connection, store: Store) -> None:
+        self._api = api
         self._store = store
-        self._core = client.CoreV1Api(api)
-        self._certificates = client.CertificatesV1Api(api)
 
     async def there(self) -> There:
         """What the cluster has to try it on."""
@@ -38,32 +35,9 @@ class DryRuns:
         Raises:
             RefusedError: the API server refuses it, or there is no such object.
         """
-        core, certificates = self._core, self._certificates
-        body: Any = attempt.body
-        how: Any = {"dry_run": "All", "_request_timeout": calls.REQUEST_SECONDS}
-        inside = (attempt.name, attempt.namespace, body)
-        sends: dict[Write, calls.Send] = {
-            "create Secret": lambda: core.create_namespaced_secret_without_preload_content(
-                attempt.namespace, body, **how
-            ),
-            "patch Secret": lambda: core.patch_namespaced_secret_without_preload_content(
-                *inside, **how
-            ),
-            "patch ConfigMap": lambda: core.patch_namespaced_config_map_without_preload_content(
-                *inside, **how
-            ),
-            "approve": lambda: (
-                certificates.replace_certificate_signing_request_approval_without_preload_content(
-                    attempt.name, body, **how
-                )
-            ),
-            "update status of": lambda: (
-                certificates.replace_certificate_signing_request_status_without_preload_content(
-                    attempt.name, body, **how
-                )
-            ),
-        }
-        await calls.ask("dry-run", str(attempt), sends[attempt.write])
+        method, path = _where(attempt)
+        sent = calls.request(self._api, method, path, attempt.body, query={"dryRun": "All"})
+        await calls.ask("dry-run", str(attempt), sent)
 
     async def _request(self, only: str) -> Object | None:
         """One request that the field selector picks; None: there is none, but those that are too large."""
@@ -74,3 +48,19 @@ class DryRuns:
                     if request is not None:
                         return request
         return None
+
+
+def _where(attempt: Attempt) -> tuple[str, str]:
+    """The method and the path of what is asked for."""
+    name, namespace = attempt.name, attempt.namespace
+    match attempt.write:
+        case "create Secret":
+            return "POST", secrets.path(namespace)
+        case "patch Secret":
+            return "PATCH", secrets.path(namespace, name)
+        case "patch ConfigMap":
+            return "PATCH", stores.config_map_path(namespace, name)
+        case "approve":
+            return "PUT", stores.request_path(name, "approval")
+        case "update status of":
+            return "PUT", stores.request_path(name, "status")

@@ -7,8 +7,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from kubernetes.aio import client
-
 from certs import calls, records, secrets
 from certs.errors import Reason, StoreError, TooLargeError
 from certs.records import Authorities, Metadata, Secret
@@ -19,7 +17,11 @@ from certs.shared.requests import SIGNER, Object
 Watched = Literal["namespaces", "secrets", "requests", "server", "client"]
 
 _MANAGED: Final = {"app.kubernetes.io/managed-by": calls.MANAGER}
+_NAMESPACES: Final = "/api/v1/namespaces"
+_SECRETS: Final = "/api/v1/secrets"  # of all namespaces
 _REQUESTS: Final = "certificatesigningrequests"
+_REQUESTS_PATH: Final = f"/apis/certificates.k8s.io/v1/{_REQUESTS}"
+_OUR_SIGNER: Final = f"spec.signerName={SIGNER}"
 # As JSON. A daemon's has 3 KiB.
 _REQUEST_BYTES: Final = 256 * 1024
 
@@ -35,10 +37,9 @@ class ClientSecret:
 class Store:
     """One cluster's objects. Every method raises StoreError."""
 
-    def __init__(self, api: client.ApiClient, names: Names) -> None:
+    def __init__(self, api: calls.Connection, names: Names) -> None:
+        self._api = api
         self._secrets = Secrets(api)
-        self._core = client.CoreV1Api(api)
-        self._certificates = client.CertificatesV1Api(api)
         self._names = names
 
     async def read_authorities(self, which: Which) -> tuple[Authorities, str | None]:
@@ -67,13 +68,8 @@ class Store:
         """
         name, namespace = self._names.published, self._names.daemons
         described = f"configmaps/{name} in namespace {namespace}"
-        found = await calls.ask(
-            "get",
-            described,
-            lambda: self._core.read_namespaced_config_map_without_preload_content(
-                name, namespace, _request_timeout=calls.REQUEST_SECONDS
-            ),
-        )
+        path = config_map_path(namespace, name)
+        found = await calls.ask("get", described, calls.request(self._api, "GET", path))
         if found is None:
             raise StoreError(f"there is no {described}: apply manifests/shared again")
         data = {key: value.decode() for key, value in bundles.items()}
@@ -82,33 +78,20 @@ class Store:
             return False
         version = found["metadata"]["resourceVersion"]
         body = {"metadata": {"resourceVersion": version}, "data": data}
-        await calls.ask(
-            "patch",
-            described,
-            lambda: self._core.patch_namespaced_config_map_without_preload_content(
-                name,
-                namespace,
-                body,
-                field_manager=calls.MANAGER,
-                _request_timeout=calls.REQUEST_SECONDS,
-            ),
-        )
+        sent = calls.request(self._api, "PATCH", path, body, query=calls.MANAGED)
+        await calls.ask("patch", described, sent)
         return True
 
     def namespaces(self) -> AsyncGenerator[Metadata]:
         """All namespaces."""
-        return _listed("namespaces", self._core.list_namespace_without_preload_content)
+        return calls.listed(self._api, "namespaces", _NAMESPACES)
 
     async def client_secrets(self) -> dict[str, ClientSecret]:
         """Those for clients by their namespaces; what is in them is not read."""
         # By their name: RBAC lets certs list no others. Not by their label, so that one that has
         # lost it is found, too.
         name = self._names.client_secret
-        found = _listed(
-            f"secrets/{name}",
-            self._core.list_secret_for_all_namespaces_without_preload_content,
-            field_selector=f"metadata.name={name}",
-        )
+        found = calls.listed(self._api, f"secrets/{name}", _SECRETS, f"metadata.name={name}")
         return {
             item.namespace: ClientSecret(
                 item.resource_version, item.labels.items() >= _MANAGED.items()
@@ -149,26 +132,17 @@ class Store:
     async def delete_client(self, namespace: str) -> None:
         """Remove a namespace's client certificate."""
         name = self._names.client_secret
-        await calls.ask(
-            "delete",
-            secrets.described(namespace, name),
-            lambda: self._core.delete_namespaced_secret_without_preload_content(
-                name, namespace, _request_timeout=calls.REQUEST_SECONDS
-            ),
-        )
+        sent = calls.request(self._api, "DELETE", secrets.path(namespace, name))
+        await calls.ask("delete", secrets.described(namespace, name), sent)
 
     async def requests(self) -> dict[str, str]:
         """The resourceVersions of the CertificateSigningRequests to our signer, by their names."""
-        found = self.requests_by(f"spec.signerName={SIGNER}")
+        found = self.requests_by(_OUR_SIGNER)
         return {item.name: item.resource_version async for item in found}
 
     def requests_by(self, field_selector: str) -> AsyncGenerator[Metadata]:
         """CertificateSigningRequests, as the field selector picks them."""
-        return _listed(
-            _REQUESTS,
-            self._certificates.list_certificate_signing_request_without_preload_content,
-            field_selector=field_selector,
-        )
+        return calls.listed(self._api, _REQUESTS, _REQUESTS_PATH, field_selector)
 
     async def request(self, name: str) -> Object | None:
         """One of them; None: there is none.
@@ -176,61 +150,35 @@ class Store:
         Raises:
             TooLargeError: it is larger than any that a daemon sends.
         """
-        read = self._certificates.read_certificate_signing_request_without_preload_content
+        sent = calls.request(self._api, "GET", request_path(name))
         try:
-            return await calls.ask(
-                "get",
-                f"{_REQUESTS}/{name}",
-                lambda: read(name, _request_timeout=calls.REQUEST_SECONDS),
-                most=_REQUEST_BYTES,
-            )
+            return await calls.ask("get", f"{_REQUESTS}/{name}", sent, most=_REQUEST_BYTES)
         except TooLargeError as error:
             raise TooLargeError(f"{error}. No daemon sends such a one: delete it") from error
 
     async def pod(self, name: str) -> Object | None:
         """A Pod of the daemons' namespace; None: there is none."""
-        return await calls.ask(
-            "get",
-            f"pods/{name} in namespace {self._names.daemons}",
-            lambda: self._core.read_namespaced_pod_without_preload_content(
-                name, self._names.daemons, _request_timeout=calls.REQUEST_SECONDS
-            ),
-        )
+        namespace = self._names.daemons
+        sent = calls.request(self._api, "GET", calls.path(_NAMESPACES, namespace, "pods", name))
+        return await calls.ask("get", f"pods/{name} in namespace {namespace}", sent)
 
     async def node(self, name: str) -> Object | None:
         """A Node; None: there is none."""
-        return await calls.ask(
-            "get",
-            f"nodes/{name}",
-            lambda: self._core.read_node_without_preload_content(
-                name, _request_timeout=calls.REQUEST_SECONDS
-            ),
-        )
+        sent = calls.request(self._api, "GET", calls.path("/api/v1/nodes", name))
+        return await calls.ask("get", f"nodes/{name}", sent)
 
     async def decide(self, request: Any) -> Object:
         """Write the conditions of a request (Approved, Denied), a dict; return it as it is then."""
         name = request["metadata"]["name"]
-        replace = (
-            self._certificates.replace_certificate_signing_request_approval_without_preload_content
-        )
-        found = await calls.ask(
-            "approve",
-            f"{_REQUESTS}/{name}",
-            lambda: replace(name, request, _request_timeout=calls.REQUEST_SECONDS),
-        )
+        sent = calls.request(self._api, "PUT", request_path(name, "approval"), request)
+        found = await calls.ask("approve", f"{_REQUESTS}/{name}", sent)
         return found or {}
 
     async def answer(self, request: Any) -> None:
         """Write the status of a request: its certificate, or that it failed."""
         name = request["metadata"]["name"]
-        replace = (
-            self._certificates.replace_certificate_signing_request_status_without_preload_content
-        )
-        await calls.ask(
-            "sign",
-            f"{_REQUESTS}/{name}",
-            lambda: replace(name, request, _request_timeout=calls.REQUEST_SECONDS),
-        )
+        sent = calls.request(self._api, "PUT", request_path(name, "status"), request)
+        await calls.ask("sign", f"{_REQUESTS}/{name}", sent)
 
     async def watch(self, what: Watched) -> AsyncGenerator[None]:
         """Yield once at the beginning and whenever one of them changes; ends after minutes."""
@@ -239,40 +187,24 @@ class Store:
                 yield
 
     def _changes(self, what: Watched) -> AsyncGenerator[None]:
-        names = self._names
+        name = self._names.client_secret
         match what:
             case "namespaces":
-                return _changes(what, self._core.list_namespace_without_preload_content)
+                return calls.changes(self._api, what, _NAMESPACES)
             case "secrets":
-                return _changes(
-                    f"secrets/{names.client_secret}",
-                    self._core.list_secret_for_all_namespaces_without_preload_content,
-                    field_selector=f"metadata.name={names.client_secret}",
-                )
+                only = f"metadata.name={name}"
+                return calls.changes(self._api, f"secrets/{name}", _SECRETS, only)
             case "requests":
-                return _changes(
-                    _REQUESTS,
-                    self._certificates.list_certificate_signing_request_without_preload_content,
-                    field_selector=f"spec.signerName={SIGNER}",
-                )
+                return calls.changes(self._api, _REQUESTS, _REQUESTS_PATH, _OUR_SIGNER)
             case "server" | "client":
-                return self._secrets.watch(names.system, names.ca(what))
+                return self._secrets.watch(self._names.system, self._names.ca(what))
 
 
-def _listed(described: str, listing: Any, **selectors: str) -> AsyncGenerator[Metadata]:
-    return calls.listed(
-        described,
-        lambda items, token: listing(
-            limit=items,
-            _continue=token,
-            _headers=calls.METADATA_LIST,
-            _request_timeout=calls.REQUEST_SECONDS,
-            **selectors,
-        ),
-    )
+def config_map_path(namespace: str, name: str) -> str:
+    """That of a ConfigMap."""
+    return calls.path(_NAMESPACES, namespace, "configmaps", name)
 
 
-def _changes(described: str, listing: Any, **selectors: str) -> AsyncGenerator[None]:
-    return calls.changes(
-        described, lambda: listing(_headers=calls.METADATA, **calls.WATCH, **selectors)
-    )
+def request_path(name: str, *subresource: str) -> str:
+    """That of a CertificateSigningRequest, or of its approval or status."""
+    return calls.path(_REQUESTS_PATH, name, *subresource)

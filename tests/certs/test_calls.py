@@ -10,30 +10,34 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from kubernetes.aio import client
 
 from certs import calls, progress
 from certs.errors import ConflictError, Reason, StoreError, TooLargeError
+from tests.certs.fake_api import kept_port
 
 MEBIBYTE = 2**20
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Send = Callable[..., Awaitable[aiohttp.ClientResponse]]
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[Send]:
-    """A server whose every path this answers; send(**query) asks it."""
+async def serving(handler: Handler) -> AsyncIterator[calls.Connection]:
+    """A connection to a server whose root this answers."""
     app = web.Application()
     app.router.add_get("/", handler)
-    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+    async with TestServer(app) as server, connected(str(server.make_url(""))) as api:
+        yield api
 
-        async def send(**query: Any) -> aiohttp.ClientResponse:
-            return await session.get(server.make_url("/"), params=query)
 
-        yield send
+def connected(url: str) -> client.ApiClient:
+    return client.ApiClient(client.Configuration(host=url.rstrip("/")))
+
+
+async def get(api: calls.Connection, **options: Any) -> calls.Object | None:
+    return await calls.ask("get", "secrets/x", calls.request(api, "GET", "/"), **options)
 
 
 def answering(status: int, body: Any, **headers: str) -> Handler:
@@ -47,10 +51,10 @@ async def test_the_bound() -> None:
     """An answer of as many bytes as it may have is read, and one of a byte more is not."""
     body = {"data": "x" * 1000}
     most = len(json.dumps(body))
-    async with serving(answering(200, body)) as send:
-        assert body == await calls.ask("get", "secrets/x", send, most=most)
+    async with serving(answering(200, body)) as api:
+        assert body == await get(api, most=most)
         with pytest.raises(TooLargeError, match="secrets/x: the answer is larger than") as caught:
-            await calls.ask("get", "secrets/x", send, most=most - 1)
+            await get(api, most=most - 1)
     assert Reason.TOO_LARGE is caught.value.reason
 
 
@@ -66,9 +70,9 @@ async def test_an_answer_without_end() -> None:
             await response.write(b"x" * 65536)
             sent += 65536
 
-    async with serving(endless) as send:
+    async with serving(endless) as api:
         with pytest.raises(TooLargeError):
-            await calls.ask("get", "secrets/x", send, most=MEBIBYTE)
+            await get(api, most=MEBIBYTE)
     assert MEBIBYTE < sent < 64 * MEBIBYTE
 
 
@@ -84,9 +88,9 @@ async def test_an_answer_without_end() -> None:
 async def test_reasons(status: int, kind: type[StoreError], reason: Reason) -> None:
     """Each way to fail has a reason, a metric's label; a message of a megabyte is not read."""
     for message in ("no", "x" * MEBIBYTE):
-        async with serving(answering(status, {"message": message})) as send:
+        async with serving(answering(status, {"message": message})) as api:
             with pytest.raises(kind) as caught:
-                await calls.ask("get", "secrets/x", send)
+                await get(api)
         assert reason is caught.value.reason
         assert len(str(caught.value)) < 100
 
@@ -94,11 +98,10 @@ async def test_reasons(status: int, kind: type[StoreError], reason: Reason) -> N
 async def test_away() -> None:
     """An API server that cannot be reached is away."""
 
-    async def send() -> aiohttp.ClientResponse:
-        raise aiohttp.ClientConnectionError("refused")
-
-    with pytest.raises(StoreError) as caught:
-        await calls.ask("get", "secrets/x", send)
+    with kept_port() as port:
+        async with connected(f"http://127.0.0.1:{port}") as api:
+            with pytest.raises(StoreError) as caught:
+                await get(api)
     assert Reason.AWAY is caught.value.reason
 
 
@@ -124,12 +127,8 @@ class Listing:
 
 
 async def names_of(listing: Listing) -> list[str]:
-    async with serving(listing.answer) as send:
-
-        def page(items: int, token: str | None) -> Awaitable[aiohttp.ClientResponse]:
-            return send(limit=items, **({} if token is None else {"continue": token}))
-
-        return [item.name async for item in calls.listed("secrets", page)]
+    async with serving(listing.answer) as api:
+        return [item.name async for item in calls.listed(api, "secrets", "/")]
 
 
 async def test_pages() -> None:
@@ -145,8 +144,8 @@ async def test_pages() -> None:
 @pytest.mark.parametrize("body", [{"metadata": {}, "items": None}, {"metadata": {}}])
 async def test_an_empty_list(body: Any) -> None:
     """The API server writes an empty list of metadata as null."""
-    async with serving(answering(200, body)) as send:
-        assert [] == [it async for it in calls.listed("secrets", lambda _items, _token: send())]
+    async with serving(answering(200, body)) as api:
+        assert [] == [it async for it in calls.listed(api, "secrets", "/")]
 
 
 async def test_large_metadata() -> None:
@@ -167,9 +166,9 @@ async def test_an_object_without_bounds() -> None:
 )
 async def test_no_list(body: Any) -> None:
     """What is no list of metadata is an error of the store."""
-    async with serving(answering(200, body)) as send:
+    async with serving(answering(200, body)) as api:
         with pytest.raises(StoreError, match="cannot list secrets"):
-            async for _ in calls.listed("secrets", lambda _items, _token: send()):
+            async for _ in calls.listed(api, "secrets", "/"):
                 pass
 
 
@@ -185,8 +184,8 @@ def dated(minutes: int) -> Handler:
 @pytest.mark.parametrize("minutes", [0, 19, -19])
 async def test_clocks_that_agree(minutes: int) -> None:
     """Clocks may differ by less than 20 minutes."""
-    async with serving(dated(minutes)) as send:
-        assert {"a": 1} == await calls.ask("get", "secrets/x", send, timed=True)
+    async with serving(dated(minutes)) as api:
+        assert {"a": 1} == await get(api, timed=True)
 
 
 @pytest.mark.parametrize(
@@ -200,17 +199,17 @@ async def test_clocks_that_agree(minutes: int) -> None:
 )
 async def test_clocks_that_differ(minutes: int, said: str) -> None:
     """Whose clock differs by more decides nothing, and says by how much, and which way."""
-    async with serving(dated(minutes)) as send:
-        assert {"a": 1} == await calls.ask("get", "secrets/x", send)
+    async with serving(dated(minutes)) as api:
+        assert {"a": 1} == await get(api)
         with pytest.raises(StoreError, match=said) as caught:
-            await calls.ask("get", "secrets/x", send, timed=True)
+            await get(api, timed=True)
     assert Reason.CLOCK is caught.value.reason
 
 
 async def test_no_date() -> None:
     """A proxy that leaves the date out, or writes nonsense, stops nothing."""
-    async with serving(answering(200, {"a": 1}, Date="nonsense")) as send:
-        assert {"a": 1} == await calls.ask("get", "secrets/x", send, timed=True)
+    async with serving(answering(200, {"a": 1}, Date="nonsense")) as api:
+        assert {"a": 1} == await get(api, timed=True)
 
 
 # ---- progress ----------------------------------------------------------------------------
@@ -219,20 +218,42 @@ async def test_no_date() -> None:
 async def test_answers_are_progress() -> None:
     """Each answer tells the loop that runs the pass, an error too; tasks from before have no part."""
     told: list[int] = []
-    async with serving(answering(200, {"metadata": {}, "items": []})) as send:
+    async with serving(answering(200, {"metadata": {}, "items": []})) as api:
 
         async def before() -> None:
             await asyncio.sleep(0)
-            await calls.ask("get", "secrets/x", send)
+            await get(api)
 
         task = asyncio.create_task(before())
         with progress.told(lambda: told.append(1)):
             await task
             assert [] == told
-            await calls.ask("get", "secrets/x", send)
-            async for _ in calls.listed("secrets", lambda _items, _token: send()):
+            await get(api)
+            async for _ in calls.listed(api, "secrets", "/"):
                 pass
             with pytest.raises(TooLargeError):
-                await calls.ask("get", "secrets/x", send, most=1)
-        await calls.ask("get", "secrets/x", send)
+                await get(api, most=1)
+        await get(api)
     assert 3 == len(told)
+
+
+# ---- credentials -------------------------------------------------------------------------
+
+
+async def test_a_token_that_changes() -> None:
+    """Each request has the token that is right by then: those of Pods end after an hour."""
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request.headers["Authorization"])
+        return web.json_response({})
+
+    def refresh(settings: client.Configuration) -> None:
+        settings.api_key["BearerToken"] = f"Bearer {len(seen)}"
+
+    async with serving(answer) as api:
+        api.configuration.api_key["BearerToken"] = "Bearer old"
+        api.configuration.refresh_api_key_hook = refresh
+        for _ in range(2):
+            await get(api)
+    assert ["Bearer 0", "Bearer 1"] == seen

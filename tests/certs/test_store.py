@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from certs import passes, rotation, store
+from certs import calls, passes, rotation, store
 from certs.errors import ConflictError, StoreError
 from certs.passes import backoff
 from certs.policy import Policy
@@ -43,10 +43,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passes, "backoff", lambda failures: backoff(failures) / 100)
 
 
+@asynccontextmanager
+async def store_by(kubeconfig: Path | None) -> AsyncIterator[store.Store]:
+    """The store at the API server that it leads to."""
+    async with calls.connected(kubeconfig) as connection:
+        yield store.Store(connection, NAMES)
+
+
 @pytest.fixture
 async def connected(api: FakeApi, tmp_path: Path) -> AsyncIterator[store.Store]:
     """The store at this API server."""
-    async with store.connected(api.kubeconfig(tmp_path), NAMES) as made:
+    async with store_by(api.kubeconfig(tmp_path)) as made:
         yield made
 
 
@@ -158,7 +165,7 @@ async def test_odd_status(api: FakeApi, connected: store.Store) -> None:
 async def test_nobody_there(tmp_path: Path, api: FakeApi) -> None:
     """No connection is an error with a line."""
     kubeconfig = api.kubeconfig(tmp_path, "http://127.0.0.1:1")
-    async with store.connected(kubeconfig, NAMES) as made:
+    async with store_by(kubeconfig) as made:
         with pytest.raises(StoreError, match="cannot get secrets/dinp-tls"):
             await made.read()
         with pytest.raises(StoreError, match="cannot watch secrets/dinp-ca"):
@@ -173,14 +180,14 @@ async def test_no_kubeconfig(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         file.write_text(text, encoding="utf-8")
     with pytest.raises(StoreError, match="no access to a cluster"):
-        async with store.connected(file, NAMES):
+        async with store_by(file):
             pass
 
 
 async def test_not_in_a_cluster() -> None:
     """Outside of a Pod and without a kubeconfig there is no cluster."""
     with pytest.raises(StoreError, match="no access to a cluster"):
-        async with store.connected(None, NAMES):
+        async with store_by(None):
             pass
 
 
@@ -214,7 +221,7 @@ async def test_the_api_server_is_away(tmp_path: Path, lines: list[Any]) -> None:
     with kept_port() as port:
         async with fake_api(port=port) as api:
             kubeconfig = api.kubeconfig(tmp_path)
-            running = store.connected(kubeconfig, NAMES)
+            running = store_by(kubeconfig)
             made = await running.__aenter__()
             loop = looping(made)
             await loop.__aenter__()

@@ -18,7 +18,7 @@ import pytest
 import structlog
 import yaml
 
-from certs import issuance, passes, records, rotation, store
+from certs import calls, issuance, passes, records, rotation, store
 from certs.errors import ConflictError, StoreError
 from certs.policy import Policy
 from tests.certs.openssl import is_verified
@@ -216,8 +216,8 @@ def may(site: Site, verb: str, resource: str) -> bool:
 @asynccontextmanager
 async def connected(site: Site) -> AsyncIterator[store.Store]:
     """As its ServiceAccount."""
-    async with store.connected(site.kubeconfig, site.names) as made:
-        yield made
+    async with calls.connected(site.kubeconfig) as connection:
+        yield store.Store(connection, site.names)
 
 
 async def writes(site: Site) -> int:
