@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 from tools.serving import write_certificate
 
-DINP: Final = ("webhook.cli", "serve")
+DINP: Final = ("bench.as_image", "serve")
 WITH_JSONPATCH: Final = ("bench.with_jsonpatch", "serve")
 _START_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.002
