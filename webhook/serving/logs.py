@@ -6,12 +6,15 @@ that it can neither forge a line nor speak to a terminal.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
 import weakref
+from contextlib import suppress
 from typing import Any, Final, Literal
 
+import msgspec
 import structlog
 
 from webhook.admission import Outcome
@@ -50,14 +53,25 @@ def configure(log_format: Format) -> None:
 
 def _rendering(log_format: Format) -> list[structlog.typing.Processor]:
     if log_format == "json":
-        # The standard library's json writes ASCII only, so nothing a client sends can break it.
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
     console = structlog.dev.ConsoleRenderer(
         colors=sys.stdout.isatty(),
         repr_native_str=True,
         exception_formatter=structlog.dev.plain_traceback,
     )
     return [console]
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=repr)
+
+
+def _json(line: object, **_: object) -> str:
+    """One line, ASCII only, so that nothing a client sends can break it: most lines are, as they are."""
+    with suppress(UnicodeEncodeError):  # half a surrogate pair, which is no text
+        text = _encoder.encode(line)
+        if text.isascii():
+            return text.decode()
+    return json.dumps(line, default=repr)
 
 
 def review_fields(outcome: Outcome, *, rule: str, seconds: float) -> dict[str, Any]:

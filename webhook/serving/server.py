@@ -61,6 +61,8 @@ class Reviews:
         self._seconds = settings.exchange
         self._refused = logs.Ration("request refused")
         self._failed = logs.Ration("review failed")
+        # Bound here, once: a logger that is not makes another for every line.
+        self._log = structlog.get_logger().bind()
         self.large = LargeReviews(config)
 
     def application(self) -> web.Application:
@@ -111,7 +113,7 @@ class Reviews:
         seconds = time.perf_counter() - began
         memory.give_back(received)
         self._metrics.review(outcome, rule=name, seconds=seconds, received=received)
-        _log.info("review", **logs.review_fields(outcome, rule=name, seconds=seconds))
+        self._log.info("review", **logs.review_fields(outcome, rule=name, seconds=seconds))
         return web.Response(body=_in_parts(outcome.body), content_type="application/json")
 
     async def _read(self, request: web.Request) -> bytearray:
