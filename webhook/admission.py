@@ -151,6 +151,14 @@ def review(body: bytes | bytearray, rule: Rule, config: Config) -> Outcome:
     Raises:
         ReviewError: `body` is no AdmissionReview v1 of a v1 Pod; the message names the place.
     """
+    try:
+        return _reviewed(body, rule, config)
+    except RecursionError as error:
+        # Of what no field of a Pod's types is: the API server would not have sent it.
+        raise ReviewError("the Pod is nested too deeply") from error
+
+
+def _reviewed(body: bytes | bytearray, rule: Rule, config: Config) -> Outcome:
     request, pod, problem = _decode(body)
     if request.operation != "CREATE" or request.sub_resource:
         result = _unchanged(pod, Reason.OTHER_OPERATION.say())

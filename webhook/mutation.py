@@ -130,18 +130,29 @@ def _with_status(pod: Pod, plan: Plan, status: _Status) -> Pod:
     status.version = __version__
     status.mode = "" if plan.mode is None else plan.mode.value
     status.transport = plan.transport
+    room = _room(pod)
     if not status.skipped:
-        status.changed = _told([*earlier.changed, *status.changed])
-    status.warnings = _told([*earlier.warnings, *status.warnings])
+        status.changed = _told([*earlier.changed, *status.changed], room)
+    status.warnings = _told([*earlier.warnings, *status.warnings], room)
     text = msgspec.json.encode(status).decode()
     return edits.with_metadata(pod, "annotations", names.STATUS, text)
 
 
-def _told(lines: Iterable[str]) -> list[str]:
-    """The lines, each once, as far as there is room for them."""
-    told, left = [], bounds.STATUS
+def _room(pod: Pod) -> int:
+    """Bytes for each of two lists: the API server bounds all annotations of an object together."""
+    others = sum(
+        len(name.encode(errors="replace")) + len(value.encode(errors="replace"))
+        for name, value in pods.annotations_of(pod).items()
+        if name != names.STATUS
+    )
+    return min(bounds.STATUS, (bounds.ANNOTATIONS - others) // 2 - bounds.QUOTED)
+
+
+def _told(lines: Iterable[str], left: int) -> list[str]:
+    """The lines, each once, as far as there is room for them: `left` bytes."""
+    told = []
     for line in dict.fromkeys(lines):
-        left -= len(line)
+        left -= len(msgspec.json.encode(line)) + 1
         if left < 0:
             break
         told.append(line)

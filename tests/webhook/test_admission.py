@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from tests.webhook import small_pods as build
+from tools.serving import admission_review
 from webhook import __version__, admission
 from webhook.admission import Outcome, ReviewError
+from webhook.asking.config import Config
 from webhook.asking.rules import RULES
 from webhook.reasons import Reason
 
@@ -297,3 +299,30 @@ def test_host_paths_without_a_path() -> None:
     for odd in ({"type": ""}, {"path": None}, {"path": ""}):
         pod = build.with_socket(container, volumes=[{"name": "odd", "hostPath": odd}])
         assert response(review(pod, "/pods/migrate/sidecar"))["allowed"] is True
+
+
+NESTED: dict[str, dict[str, Any]] = {
+    "a field of nobody's in a dinp-dind": {"initContainers": [{"name": "dinp-dind", "x": "@"}]},
+    "what a seed repeats": {"containers": [{"name": "a", "securityContext": {"x": "@"}}]},
+    "a volume of dinp's": {"volumes": [{"name": "dinp-storage", "emptyDir": {"sizeLimit": "@"}}]},
+}
+
+
+@pytest.mark.parametrize("where", NESTED)
+def test_nesting_of_any_depth(where: str) -> None:
+    """What no field of a Pod's types is ends as no review, wherever in it the recursion ends."""
+    asking = {
+        "dinp.io/inject": "sidecar",
+        "dinp.io/share": "/s:seed",
+        "dinp.io/storage": "emptydir:1Gi",
+    }
+    spec = {"containers": [{"name": "a"}], **NESTED[where]}
+    body = json.dumps(admission_review({"metadata": {"annotations": asking}, "spec": spec}))
+    ended = 0
+    for depth in range(700, 1010):
+        nested = body.replace('"@"', "[" * depth + "]" * depth).encode()
+        try:
+            admission.review(nested, RULES["/pods/annotated"], Config())
+        except ReviewError:
+            ended += 1
+    assert ended

@@ -213,14 +213,25 @@ def test_a_deep_nest_in_a_field_that_is_copied() -> None:
 def test_a_status_has_an_end() -> None:
     """With a thousand containers it still fits into the 256 KiB that annotations have."""
     env = [{"name": "DOCKER_HOST", "value": "tcp://" + "x" * 5000}]
-    containers = [build.container(f"c{at}" * 20, env=env, envFrom=[{}]) for at in range(1000)]
-    plain = [build.container(f"d{at}" * 20) for at in range(999)]
+    containers = [build.container(f"c{at}" * 20, env=env, envFrom=[{}]) for at in range(500)]
+    plain = [build.container(f"d{at}" * 40) for at in range(499)]
     new = done(build.asking("sidecar", *containers, *plain))
     found = status(new)
     assert 60_000 < sum(map(len, found["changed"])) <= bounds.STATUS
     assert 60_000 < sum(map(len, found["warnings"])) <= bounds.STATUS
     assert len(new["metadata"]["annotations"]["dinp.io/status"]) < 256 * 1024
     assert new is done(cast("Pod", new))
+
+
+@pytest.mark.parametrize("there", [0, 100_000, 230_000, 255_000, 262_000])
+def test_a_status_leaves_room_for_others(there: int) -> None:
+    """What it says is counted as JSON writes it, and with all the other annotations of the Pod."""
+    paths = [build.mount("socket", f"/{at}/" + "\x01" * 500) for at in range(60)]
+    pod = build.with_socket(build.container(volumeMounts=paths), annotations={"x": "y" * there})
+    new = done(pod, "/pods/migrate/sidecar")
+    annotations = new["metadata"]["annotations"]
+    assert sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items()) <= 256 * 1024
+    assert json.loads(annotations.get("dinp.io/status", '{"mode": "sidecar"}'))["mode"] == "sidecar"
 
 
 def test_a_status_that_is_too_long_for_ours() -> None:

@@ -25,7 +25,7 @@ from webhook.asking.rules import RULES, Rule
 from webhook.asking.settings import Settings
 from webhook.planning import plan
 from webhook.planning.plan import Action
-from webhook.planning.sidecar import SCRIPT
+from webhook.planning.sidecar import script
 from webhook.pods import patch
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod
@@ -228,7 +228,7 @@ def test_daemon_gets_what_was_asked_literally(case: Case) -> None:
     assert isinstance(settings, Settings)
     wanted = settings.dockerd_args
     assert list(wanted) == args[len(args) - len(wanted) :]
-    assert SCRIPT == expand((dind.get("command") or ["", "", ""])[2], seen)
+    assert script(args) == expand((dind.get("command") or ["", "", ""])[2], seen)
     if config.sidecar.proxy is not None:
         assert "http://a$(X)b" == seen["HTTP_PROXY"] == seen["http_proxy"]
 
@@ -265,7 +265,9 @@ _ALSO = {"imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy"
 def test_kubelet_leaves_the_script_alone() -> None:
     """dind.sh means to the shell what it says: the kubelet finds nothing to expand in it."""
     typical = ["PATH", "HOME", "HOSTNAME", "HTTP_PROXY", "no_proxy", "KUBERNETES_SERVICE_HOST"]
-    assert SCRIPT == expand(SCRIPT, dict.fromkeys(typical, "expanded"))
+    for args in ((), ("--tlsverify",)):
+        text = script(args)
+        assert text == expand(text, dict.fromkeys(typical, "expanded"))
 
 
 # ---- the kubelet's expansion (k8s.io/kubernetes third_party/forked/golang/expansion) ---------

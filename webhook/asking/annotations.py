@@ -180,6 +180,9 @@ def _share(key: str, value: str, config: Config) -> object:
         path, _, option = item.partition(":")
         if not path.startswith("/") or option not in {"", "seed"} or pods.clean_path(path) != path:
             return _bad(key, item, "expected absolute, clean paths, each maybe with :seed")
+        if len(path) > bounds.PATH:
+            length = f"a path of {len(path):,} characters"
+            return Reason.TOO_LONG.say(key=f"annotation {key}", length=length, bound=bounds.PATH)
         if names.is_system(path) or forbids_mount(config.sidecar.daemon_config_keys, path):
             return _bad(key, item, "this path cannot be shared")
         shares.append(Share(path, seed=option == "seed"))

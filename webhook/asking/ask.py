@@ -38,4 +38,6 @@ def ask(pod: Pod, rule: Rule, config: Config) -> Asked | NotAsked:
     if too_long is not None:
         return NotAsked(too_long, found)
     settings = read_settings(pod, found.mode, config)
+    if isinstance(settings, Settings):
+        settings = excess.excess_of_shares(pod, settings.share) or settings
     return Asked(found, settings, tuple(unknown_annotations(pod)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, cast
 
 from webhook import names
 from webhook.asking.annotations import RESOURCES, TABLE
+from webhook.asking.settings import Share
 from webhook.pods import bounds
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, Quantity, Resources, VolumeMount
@@ -26,9 +27,7 @@ def excess(pod: Pod) -> Finding | None:
 
 def _found(pod: Pod) -> Iterator[Finding]:
     yield from _numbers(pod)  # first: the others walk these lists
-    for name, value in pods.annotations_of(pod).items():
-        if len(value) > (bound := _ANNOTATIONS.get(name, len(value))):
-            yield _over(f"annotation {name}", len(value), bound)
+    yield from _annotations(pod)
     for at, volume in enumerate(pods.volumes(pod)):
         host_path = volume.get("hostPath")
         path = (host_path.get("path") or "") if host_path else ""
@@ -42,15 +41,48 @@ def _found(pod: Pod) -> Iterator[Finding]:
         yield from _of_container(container, "containers", at)
 
 
+def excess_of_shares(pod: Pod, shares: Sequence[Share]) -> Finding | None:
+    """A Finding where dinp.io/share would add too much to all containers together, or None."""
+    if not shares:
+        return None
+    clients = sum(not names.is_dinps_container(one["name"]) for one in pods.containers(pod))
+    mounts, paths = clients * len(shares), clients * sum(len(share.path) for share in shares)
+    key = f"what annotation dinp.io/share adds to {clients:,} containers"
+    if mounts > bounds.SHARED_MOUNTS:
+        return _over(key, mounts, bounds.SHARED_MOUNTS, "volumeMounts")
+    return _over(key, paths, bounds.SHARED_PATHS) if paths > bounds.SHARED_PATHS else None
+
+
+_FIRST: Final = (bounds.CONTAINERS, bounds.MOUNTS, bounds.VOLUMES)
+_LATER: Final = (bounds.CONTAINERS_LATER, bounds.MOUNTS_LATER, bounds.VOLUMES_LATER)
+
+
 def _numbers(pod: Pod) -> Iterator[Finding]:
     containers = list(pods.containers(pod))
     mounts = sum(len(pods.mounts(container)) for container in containers)
-    if len(containers) > bounds.CONTAINERS:
-        yield _over("the Pod", len(containers), bounds.CONTAINERS, "containers")
-    if mounts > bounds.MOUNTS:
-        yield _over("the Pod", mounts, bounds.MOUNTS, "volumeMounts")
-    if len(pods.volumes(pod)) > bounds.VOLUMES:
-        yield _over("the Pod", len(pods.volumes(pod)), bounds.VOLUMES, "volumes")
+    numbers = {
+        "containers": len(containers),
+        "volumeMounts": mounts,
+        "volumes": len(pods.volumes(pod)),
+    }
+    most = _LATER if names.MODE_LABEL in pods.labels_of(pod) else _FIRST
+    for (unit, number), bound in zip(numbers.items(), most, strict=True):
+        if number > bound:
+            yield _over("the Pod", number, bound, unit)
+
+
+def _annotations(pod: Pod) -> Iterator[Finding]:
+    for name, value in pods.annotations_of(pod).items():
+        if len(value) > (bound := _ANNOTATIONS.get(name, len(value))):
+            # What dinp adds to it must not deny a second pass.
+            if name == pods.SAFE_TO_EVICT and len(_without_dinps(value)) <= bound:
+                continue
+            yield _over(f"annotation {name}", len(value), bound)
+
+
+def _without_dinps(volumes: str) -> str:
+    listed = volumes[: 2 * bounds.ANNOTATION].split(",")
+    return ",".join(name for name in listed if not names.is_dinps_volume(name))
 
 
 def _of_container(container: Container, section: str, at: int) -> Iterator[Finding]:

@@ -33,16 +33,22 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def find(pod: Pod, *, judged: bool) -> Found:
-    """Look at a Pod that is well formed; `judged`: with a judgement on one that mounts the socket."""
+    """Look at a Pod that is well formed; `judged`: with a judgement on one that mounts the socket,
+    and has not been through dinp before.
+    """
     node_mounts = node_docker.node_mounts(pod)
     daemons = tuple(pod_daemons.pod_daemons(pod, node_mounts))
     sockets = frozenset(found.container for found in node_mounts if found.kind is Kind.SOCKET)
+    there = dind.in_place(pod)
+    # A Pod with a dinp-dind was judged before it had one. What spoke for it then is perhaps gone:
+    # its clients have other mounts now.
+    judged = judged and bool(sockets) and there is None
     return Found(
         node_mounts=node_mounts,
         sockets=sockets,
         pod_daemons=daemons,
-        judgement=triage.judge(pod, node_mounts, daemons) if judged and sockets else None,
-        dind=dind.in_place(pod),
+        judgement=triage.judge(pod, node_mounts, daemons) if judged else None,
+        dind=there,
         credentials=_credentials(pod),
         default_container=pods.default_container(pod),
     )

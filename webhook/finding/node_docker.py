@@ -121,3 +121,12 @@ def host_mounts(container: Container, host_paths: dict[str, str]) -> Iterator[tu
         if host_path := host_paths.get(mount["name"]):
             path = pods.below(host_path, mount.get("subPath") or "")
             yield pods.clean_path(mount["mountPath"]), path
+
+
+def is_migrated(container: Container) -> bool:
+    """Whether an earlier pass has given the container a socket of dinp's instead of the node's."""
+    return any(
+        mount["name"] == names.SOCKET
+        or (mount["name"] == names.RUN and mount.get("subPath") == "docker.sock")
+        for mount in pods.mounts(container)
+    )

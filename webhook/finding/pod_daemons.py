@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from webhook import names
+from webhook.finding import node_docker
 from webhook.finding.node_docker import Kind, NodeMount
 from webhook.pods import image
 from webhook.pods import pod as pods
@@ -41,7 +42,7 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> Iterator[PodDaemon]:
 
     | container | own daemon |
     |---|---|
-    | dinp's, or mounts the node's socket | no |
+    | dinp's, or mounts the node's socket, or did so before it was migrated | no |
     | DOCKER_IN_DOCKER_ENABLED or its like is true | yes |
     | image `docker:<...>dind<...>`, or privileged with `dind` in the image's name or tag; its command is the image's own, or starts dockerd | yes |
     | the same, but its command is `cat`, `sleep`, `docker build`, ... | no: a client |
@@ -49,6 +50,7 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> Iterator[PodDaemon]:
     | any, in a Pod with the label preset-dind-enabled=true (Prow) | yes |
     """
     clients = {mount.container for mount in found if mount.kind is Kind.SOCKET}
+    clients |= {one["name"] for one in pods.containers(pod) if node_docker.is_migrated(one)}
     preset = pods.labels_of(pod).get("preset-dind-enabled") == "true"
     for container in pods.containers(pod):
         name = container["name"]

@@ -14,6 +14,7 @@ from webhook import names
 from webhook.asking.config import Transport
 from webhook.asking.rules import Mode
 from webhook.asking.settings import Settings
+from webhook.finding import node_docker
 from webhook.finding.found import Found
 from webhook.finding.node_docker import Kind, NodeMount
 from webhook.planning import client_env, endpoint, share, sidecar, socket_mounts
@@ -89,7 +90,7 @@ def _client(
     mode = settings.mode
     sockets = [node_mount for node_mount in found if node_mount.kind is Kind.SOCKET]
     socket_paths = [node_mount.mount["mountPath"] for node_mount in sockets]
-    has_socket = bool(sockets) or _has_our_socket(container)
+    has_socket = bool(sockets) or node_docker.is_migrated(container)
     where = endpoint.endpoint(settings, socket=has_socket)
     changed = former not in {None, settings.transport}
     elsewhere = endpoint.SIDECAR[former] if former and changed else None
@@ -115,15 +116,6 @@ def _node_paths(found: Iterable[NodeMount]) -> frozenset[str]:
         pods.clean_path(node_mount.mount["mountPath"])
         for node_mount in found
         if node_mount.kind in {Kind.SOCKET, Kind.RUN_DIRECTORY}
-    )
-
-
-def _has_our_socket(container: Container) -> bool:
-    """Whether an earlier pass has given the container a socket of ours."""
-    return any(
-        mount["name"] == names.SOCKET
-        or (mount["name"] == names.RUN and mount.get("subPath") == "docker.sock")
-        for mount in pods.mounts(container)
     )
 
 

@@ -15,6 +15,7 @@ from typing import Final
 # An annotation that dinp parses. The API server gives all annotations of an object together
 # 256 KiB (validation.TotalAnnotationSizeLimitB); this holds 256 container names of full length.
 ANNOTATION: Final = 16 * 1024
+ANNOTATIONS: Final = 256 * 1024  # those 256 KiB
 # A reference has at most 255 characters of name, 128 of tag and 135 of digest (sha512); what is
 # longer no registry serves and no runtime pulls (distribution/reference).
 IMAGE: Final = 1024
@@ -35,12 +36,21 @@ COPIED: Final = 16 * 1024
 
 # With its status and managedFields each takes some 700 bytes of the 1.5 MiB that etcd stores as
 # one object; Pods that people show have fewer than 50.
-CONTAINERS: Final = 2000
+CONTAINERS: Final = 1000
 # Likewise, of all containers together: some 140 bytes each, and 100 a volume.
-MOUNTS: Final = 10_000
-VOLUMES: Final = 10_000
+MOUNTS: Final = 3400
+VOLUMES: Final = 9900
+# The same for a Pod that has been through dinp, and comes a second time: it has the daemon's mounts
+# beside the clients', two more in each client, and the shares. A Pod above these would be denied
+# for what dinp itself has made of it.
+CONTAINERS_LATER: Final = CONTAINERS + 40
+MOUNTS_LATER: Final = 10_000
+VOLUMES_LATER: Final = VOLUMES + 100
 # Paths of dinp.io/share: each is a volume, and a mount in every client; one or two are usual.
 SHARES: Final = 32
+# Mounts that dinp.io/share adds to all clients together, and the characters of their paths.
+SHARED_MOUNTS: Final = 900
+SHARED_PATHS: Final = 128 * 1024
 # Warnings told: of them the API server hands 4 KiB on to kubectl, some 16.
 WARNINGS: Final = 256
 # Characters of a name, a value or a list in a sentence. Denials end at 4 KiB, warnings at 256 bytes.
@@ -63,8 +73,10 @@ MIB: Final = 1024 * KIB
 # A body. The API server takes 3 MiB from its clients; fields that it fills in come on top.
 BODY: Final = 8 * MIB
 # Of such a body the server's own process does the review, in 20 ms at most, and 2 MiB. For larger
-# ones there is a process of its own (reviewer.py).
+# ones there is a process of its own (reviewer.py), and for those that are made of many little
+# things, of which each may be given a daemon: a usual Pod has some 150 objects.
 SMALL_BODY: Final = 64 * KIB
+SMALL_OBJECTS: Final = 1000
 # All requests that are arriving, waiting in line or being reviewed: their heads and bodies.
 HELD: Final = 12 * MIB
 # All answers that their clients have not taken yet. A patch has 2 MiB where a Pod has as many

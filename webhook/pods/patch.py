@@ -14,6 +14,8 @@ Operation = dict[str, Any]
 # share their volume's name, so only mountPath tells two of them apart.
 MERGE_KEYS: Final = ("mountPath", "name")
 _ABSENT: Final = object()
+# So many fields more go than there are left: one operation says it, instead of one for each.
+_MANY: Final = 64
 
 
 def diff(old: Any, new: Any, path: str = "") -> list[Operation]:
@@ -38,6 +40,9 @@ def _diff(old: Any, new: Any, path: str, into: list[Operation]) -> None:
 def _diff_dict(old: dict[str, Any], new: dict[str, Any], path: str, into: list[Operation]) -> None:
     if not old.keys() <= new.keys():
         gone = [key for key in old if key not in new]
+        if path and len(gone) > _MANY + len(new):
+            into.append({"op": "replace", "path": path, "value": new})
+            return
         into.extend({"op": "remove", "path": f"{path}/{_escape(key)}"} for key in gone)
     for key, value in new.items():
         was = old.get(key, _ABSENT)

@@ -46,6 +46,11 @@ class FailedError(Exception):
     """A bug of ours: the message is a traceback."""
 
 
+def is_small(body: bytes | bytearray) -> bool:
+    """Whether the server's own process does the review: of a short body, of few objects."""
+    return len(body) <= bounds.SMALL_BODY and body.count(b"{") <= bounds.SMALL_OBJECTS
+
+
 class LargeReviews:
     """The process that does them, started when it is needed."""
 

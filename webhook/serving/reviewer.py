@@ -105,9 +105,13 @@ def parts(body: bytes, path: str, config: Config) -> tuple[Answer, bytes, bytes]
     except Exception:  # noqa: BLE001 - the server says it, and this process goes on
         return Answer.FAILED, traceback.format_exc().encode(), b""
     if len(outcome.body) > bounds.UNSENT:
-        sentence = f"the answer would have {len(outcome.body)} bytes; {bounds.UNSENT} are the most"
-        return Answer.TOO_MUCH, sentence.encode(), b""
+        return Answer.TOO_MUCH, too_long(outcome).encode(), b""
     return Answer.REVIEWED, msgspec.msgpack.encode(replace(outcome, body=b"")), outcome.body
+
+
+def too_long(outcome: Outcome) -> str:
+    """Why an answer is not sent."""
+    return f"the answer would have {len(outcome.body)} bytes; {bounds.UNSENT} are the most"
 
 
 def memory_for(body: bytes) -> int:

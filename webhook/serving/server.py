@@ -25,7 +25,7 @@ from webhook.admission import ReviewError, review
 from webhook.asking.config import Config
 from webhook.asking.rules import RULES, Rule
 from webhook.pods import bounds
-from webhook.serving import http_errors, listening, logs, memory, metrics
+from webhook.serving import http_errors, large_reviews, listening, logs, memory, metrics, reviewer
 from webhook.serving.large_reviews import LargeReviews, NotReviewedError
 from webhook.serving.listening import Port
 from webhook.serving.metrics import Metrics
@@ -105,8 +105,10 @@ class Reviews:
         body = await self._read(request)
         received = len(body)
         began = time.perf_counter()
-        if received <= bounds.SMALL_BODY:
+        if large_reviews.is_small(body):
             outcome = review(body, rule, self._config)
+            if len(outcome.body) > bounds.UNSENT:
+                raise NotReviewedError(413, reviewer.too_long(outcome))
         else:
             outcome = await self.large.review(body, rule)
         del body

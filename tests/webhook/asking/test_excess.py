@@ -74,6 +74,60 @@ def test_numbers(what: str, bound: int, pod: Any) -> None:
     assert found.text.startswith(expected)
 
 
+def test_what_shares_add() -> None:
+    """A short Pod may not become a long one: clients times shares, and times their paths."""
+    for shares, length, clients, taken in (
+        (32, 10, 28, True),
+        (32, 10, 29, False),
+        (1, 4096, 32, True),
+        (1, 4096, 33, False),
+    ):
+        paths = ",".join(f"/{at:02}".ljust(length, "a") for at in range(shares))
+        containers = [build.container(f"c{at}") for at in range(clients)]
+        pod = build.asking("sidecar", *containers, annotations={"dinp.io/share": paths})
+        found = decide(pod, build.ANNOTATED, Config()).finding
+        assert taken is (found.reason is Reason.INJECTED), found
+        assert taken or f"what annotation dinp.io/share adds to {clients} containers" in found.text
+
+
+LARGEST = {
+    "containers": build.asking("sidecar", *[build.container(f"c{at}") for at in range(bounds.CONTAINERS)]),
+    "mounts": build.asking(
+        "sidecar",
+        build.container(volumeMounts=[build.mount("w", f"/w{at}") for at in range(bounds.MOUNTS)]),
+        volumes=[{"name": "w", "emptyDir": {}}],
+    ),
+    "volumes": build.asking(
+        "sidecar", volumes=[{"name": f"v{at}", "emptyDir": {}} for at in range(bounds.VOLUMES)]
+    ),
+    "shares": build.asking(
+        "sidecar",
+        *[build.container(f"c{at}") for at in range(28)],
+        annotations={"dinp.io/share": ",".join(f"/s{at}:seed" for at in range(32))},
+    ),
+    "evictable": build.asking(
+        "sidecar", annotations={SAFE_TO_EVICT: ",".join(["v" * 1023] * 16)}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LARGEST)
+@pytest.mark.parametrize("mode", ["sidecar", "daemonset", "service"])
+def test_what_dinp_adds_denies_no_second_pass(what: str, mode: str) -> None:
+    """A Pod at its bounds is above them when it comes back, and all of it is in place."""
+    pod: Any = LARGEST[what]
+    annotations = {**pod["metadata"]["annotations"], "dinp.io/inject": mode}
+    if mode != "sidecar":
+        annotations.pop("dinp.io/share", None)
+    asked: Any = {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
+    rule = RULES["/pods/annotated/shared"]
+    once = admission.inject(asked, rule, Config())
+    assert "mutated" == once.outcome, once.finding
+    again: Any = once.pod
+    twice = admission.inject(again, rule, Config())
+    assert ("unchanged", []) == (twice.outcome, twice.operations), twice.finding
+
+
 def test_what_is_never_refused_for_its_length() -> None:
     """Commands, scripts, variables, unknown annotations and the status of an earlier pass."""
     text = "x" * 1_000_000

@@ -56,6 +56,39 @@ def test_what_becomes_of_a_request(
     assert (action is Action.INJECT) == (found.additions is not None)
 
 
+LIKE_A_DAEMON: list[dict[str, Any]] = [
+    {"image": "docker:29-dind"},
+    {"env": [{"name": "DOCKER_IN_DOCKER_ENABLED", "value": "true"}]},
+    {"command": ["sh", "-c", "[ -S /var/run/docker.sock ] || dockerd &"]},
+]
+
+
+@pytest.mark.parametrize("fields", LIKE_A_DAEMON)
+@pytest.mark.parametrize("path", ["/pods/inject/sidecar", "/pods/migrate/sidecar"])
+def test_a_client_that_looks_like_a_daemon_stays_one(path: str, fields: dict[str, Any]) -> None:
+    """It had the node's socket at the first pass, and has dinp's at the second: no other daemon."""
+    pod: Any = build.with_socket(build.container(volumeMounts=SOCKET, **fields))
+    once = admission.inject(pod, RULES[path], Config())
+    assert Reason.MIGRATED is once.finding.reason
+    again: Any = once.pod
+    twice = admission.inject(again, RULES["/pods/inject/sidecar"], Config())
+    assert ("unchanged", Reason.ALREADY_DONE) == (twice.outcome, twice.finding.reason)
+
+
+def test_what_was_a_builder_is_no_node_agent_later() -> None:
+    """A monitoring agent keeps the socket beside it, and the builder's own signals have gone."""
+    agent = build.container("agent", volumeMounts=SOCKET, command=["docker", "system", "prune"])
+    builder = build.container(image="docker:28", volumeMounts=SOCKET, command=["docker", "build"])
+    pod: Any = build.with_socket(
+        builder, agent, annotations={"dinp.io/containers": "build"}, hostPID=True
+    )
+    once = admission.inject(pod, RULES["/pods/migrate/sidecar"], Config())
+    assert "mutated" == once.outcome, once.finding
+    again: Any = once.pod
+    twice = admission.inject(again, RULES["/pods/migrate/sidecar"], Config())
+    assert "unchanged" == twice.outcome, twice.finding
+
+
 @pytest.mark.parametrize("path", ["/pods/annotated", "/pods/inject/sidecar"])
 def test_a_shared_daemon_must_be_allowed(path: str) -> None:
     """A Pod cannot grant it to itself."""

@@ -87,3 +87,10 @@ def test_a_huge_list_does_not_stop_the_server() -> None:
     new = [{"name": Counted(f"a{at}")} for at in range(0, size, 2)]
     assert size // 2 == len(patch.diff(old, new))
     assert comparisons < 20 * size
+
+
+def test_many_fields_that_go_are_one_operation() -> None:
+    """A container with a hundred thousand fields of nobody's is written anew, not field by field."""
+    old = {"a": {"name": "x", **{f"field{at}": 1 for at in range(1000)}}}
+    new = {"a": {"name": "x", "image": "y"}}
+    assert [{"op": "replace", "path": "/a", "value": new["a"]}] == patch.diff(old, new)
