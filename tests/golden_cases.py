@@ -54,7 +54,7 @@ ROOT = Path(__file__).parent / "golden"
 REFERENCE = "mode-sidecar-defaults"
 # What would change every expectation at once: the start script, of which each dinp-dind has what
 # its arguments need, and each release's number.
-_SCRIPT = "<webhook/dind.sh>"
+_SCRIPT = "<scripts/dind.sh>"
 _VERSION = (f'"version":"{__version__}"', '"version":"<version>"')
 
 
