@@ -16,7 +16,7 @@ from webhook import admission
 from webhook.asking import config, rules
 from webhook.asking.config import Config, ConfigError
 from webhook.asking.rules import Rule
-from webhook.offline import files, pod_templates
+from webhook.offline import files, folding, pod_templates
 from webhook.offline.files import Manifest, Unreadable
 from webhook.offline.pod_templates import KubernetesObject
 from webhook.offline.report import Report, says_something, wrong_labels
@@ -34,6 +34,7 @@ class Options:
     namespace: str
     output: str | None
     diff: bool
+    whole: bool
     config: Config
     verbose: bool
 
@@ -96,6 +97,12 @@ def _read_config(_context: click.Context, _option: click.Parameter, path: str | 
 )
 @click.option("--diff", is_flag=True, show_envvar=True, help="Print only the changes, as a diff.")
 @click.option(
+    "--whole",
+    is_flag=True,
+    show_envvar=True,
+    help="With --diff: print the start script whole, too, so that `patch` can read the diff.",
+)
+@click.option(
     "--config",
     type=click.Path(),
     callback=_read_config,
@@ -120,6 +127,8 @@ def inject(context: click.Context, /, **options: Any) -> None:
     chosen = Options(**options)
     if chosen.diff and chosen.output is not None:
         raise click.UsageError("--diff prints a diff of the files; leave out --output")
+    if chosen.whole and not chosen.diff:
+        raise click.UsageError("--whole is for --diff")
     report = Report(chosen.verbose)
     manifests = _read(chosen.filename, report)
     labels = _namespace_labels(manifests, report)
@@ -202,7 +211,8 @@ def _output(manifests: list[Manifest], options: Options, report: Report) -> str:
         return _json(_list(manifests))
     texts = {id(file): _written(file, report) for file in manifests}
     if options.diff:
-        return "".join(files.diff(file, texts[id(file)]) for file in manifests)
+        diffs = (files.diff(file, texts[id(file)]) for file in manifests)
+        return "".join(diffs if options.whole else map(folding.folded_text, diffs))
     return files.joined(texts.values())
 
 

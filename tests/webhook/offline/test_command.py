@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -231,6 +233,7 @@ def test_incomplete(tmp_path: Path) -> None:
         (("--config", "/none"), "/none: No such file or directory"),
         (("--diff", "-o", "json"), "leave out --output"),
         (("-o", "xml"), "'xml' is not one of"),
+        (("--whole",), "--whole is for --diff"),
     ],
 )
 def test_usage(arguments: tuple[str, ...], problem: str) -> None:
@@ -419,6 +422,34 @@ def test_diff() -> None:
     ]
     assert expected == removed
     assert run("--diff", text=BUILDER).stdout == ""
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="needs the command patch")
+def test_a_diff_folds_the_start_script(tmp_path: Path) -> None:
+    """It is one line and a count, which `patch` refuses; with --whole, `patch` makes the Pod of it."""
+    asking = yaml.safe_dump(pod(inject="sidecar"))
+    file = tmp_path / "pod.yaml"
+    file.write_text(asking)
+    short = run("--diff", "-f", str(file)).stdout
+    (line,) = [line for line in short.splitlines() if "#!/bin/sh" in line]
+    assert re.fullmatch(r"\+ +#!/bin/sh \.\.\. \d{2,3} more lines", line)
+    whole = run("--diff", "--whole", "-f", str(file)).stdout
+    assert int(line.split()[-3]) == len(whole.splitlines()) - len(short.splitlines())
+    assert patched(file, short) == (1, asking)
+    assert patched(file, whole) == (0, run("-f", str(file)).stdout)
+    expected = re.sub(r"(?s)(#!/bin/sh) .*? more lines", "", short).splitlines()
+    assert set(expected) - {re.sub(r"#!.*", "", line)} <= set(whole.splitlines())
+
+
+def patched(file: Path, diff: str) -> tuple[bool, str]:
+    """Whether `patch` refuses a diff of a file, and what it makes of the file; the file stays."""
+    copy = file.with_name("patched.yaml")
+    copy.write_bytes(file.read_bytes())
+    command = ["patch", "--batch", "--reject-file=-", "--no-backup-if-mismatch", copy.name]
+    done = subprocess.run(  # noqa: S603 - what people have
+        command, input=diff, text=True, cwd=file.parent, capture_output=True, check=False
+    )
+    return bool(done.returncode), copy.read_text()
 
 
 def test_json_of_several() -> None:
