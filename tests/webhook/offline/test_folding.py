@@ -18,7 +18,9 @@ def test_a_long_text_is_its_first_line_and_a_count() -> None:
 
 def test_empty_lines_are_of_the_text() -> None:
     """They have no indentation."""
-    assert ["+- |", "+  line 0 ... 15 more lines"] == list(folded(["+- |", *LONG, "+", "+  a", "+"]))
+    assert ["+- |", "+  line 0 ... 15 more lines"] == list(
+        folded(["+- |", *LONG, "+", "+  a", "+"])
+    )
 
 
 def test_short_texts_stay() -> None:
