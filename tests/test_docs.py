@@ -503,7 +503,7 @@ def test_what_is_installed(folder: str, heading: str) -> None:
     bound = [name for kind, _, name in installed if kind == "ValidatingAdmissionPolicyBinding"]
     assert policies == bound
     shown = [
-        (kind, *(spans(cells[1]) or [""]), name)
+        (kind, "".join(spans(cells[1])), name)
         for cells in rows(DOCS / "install.md", heading)
         if len(cells) == 3 and spans(cells[0])
         for kind in cells[0].partition(" `")[0].split(", ")
