@@ -143,6 +143,7 @@ $(STAMP): pyproject.toml requirements-dev.lock
 	  echo "dinp needs Python 3.11 to 3.14, and '$(PYTHON)' is not: name one that is, as in make PYTHON=python3.13 …" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 	  echo "'$(PYTHON)' cannot make virtual environments (it has no ensurepip). On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Python packages go into $(VENV) now: the first time pip takes a minute or two, without a word."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -7,7 +7,7 @@
 | `expected.yaml` | the Pod after one pass; absent where it is left or denied | written |
 | `report.txt` | outcome, mode, reason, the sentence, and each warning | written |
 
-`pytest --update-golden` rewrites the written ones; a case is a folder, never code.
+`make unit ARGS="-k <case> --update-golden"` writes the written ones; a case is a folder, never code.
 
 The container dinp-dind is written whole in `mode-sidecar-defaults` only. Elsewhere an expectation
 says what is otherwise, in the form of `tests/folding.py`:
@@ -54,7 +54,7 @@ ROOT = Path(__file__).parent / "golden"
 REFERENCE = "mode-sidecar-defaults"
 # What would change every expectation at once: the start script, of which each dinp-dind has what
 # its arguments need, and each release's number.
-_SCRIPT = "<webhook/dind.sh>"
+_SCRIPT = "<scripts/dind.sh>"
 _VERSION = (f'"version":"{__version__}"', '"version":"<version>"')
 
 
@@ -79,7 +79,13 @@ class Case:
 
     @property
     def report(self) -> str:
-        return (self.folder / "report.txt").read_text(encoding="utf-8")
+        file = self.folder / "report.txt"
+        name = self.folder.name
+        assert file.exists(), (
+            f"golden/{name} has no report.txt: write it, and expected.yaml, by "
+            f'make unit ARGS="-k {name} --update-golden", and read both against {self.about!r}'
+        )
+        return file.read_text(encoding="utf-8")
 
     def update(self, result: Injection) -> None:
         """Write down what `result` is."""

@@ -493,6 +493,40 @@ def test_alerts() -> None:
     assert sorted(alerts) == sorted(words[0] for words in shown if words)
 
 
+@pytest.mark.parametrize(
+    ("folder", "heading"), [("base", "The webhook"), ("shared", "Shared daemons")]
+)
+def test_what_is_installed(folder: str, heading: str) -> None:
+    """docs/install.md has every object of manifests/base and of manifests/shared, in its namespace."""
+    installed = sorted(_installed(ROOT / "manifests" / folder))
+    policies = [name for kind, _, name in installed if kind == "ValidatingAdmissionPolicy"]
+    bound = [name for kind, _, name in installed if kind == "ValidatingAdmissionPolicyBinding"]
+    assert policies == bound
+    shown = [
+        (kind, "".join(spans(cells[1])), name)
+        for cells in rows(DOCS / "install.md", heading)
+        if len(cells) == 3 and spans(cells[0])
+        for kind in cells[0].partition(" `")[0].split(", ")
+        for name in spans(cells[0])
+    ]
+    bindings = [("ValidatingAdmissionPolicyBinding", "", name) for name in policies]
+    assert installed == sorted(shown + bindings)
+
+
+def _installed(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield kind, namespace and name of each object of a kustomization."""
+    kustomization = yaml.safe_load(read(folder / "kustomization.yaml"))
+    for generated in kustomization.get("configMapGenerator", ()):
+        yield "ConfigMap", generated["namespace"], generated["name"]
+    for resource in kustomization["resources"]:
+        if (folder / resource).is_dir():
+            yield from _installed(folder / resource)
+            continue
+        for document in yaml.safe_load_all(read(folder / resource)):
+            metadata = document["metadata"]
+            yield document["kind"], metadata.get("namespace", ""), metadata["name"]
+
+
 # ---- shape ---------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ import yaml
 from tools.serving import post_review, serving
 from webhook import names
 from webhook.asking import rules
+from webhook.offline import folding
 
 EXAMPLES: Final = Path(__file__).parent.parent / "manifests" / "examples"
 # What each file is there to show: the mode that its Pod gets, or the refusal's reason.
@@ -77,9 +78,8 @@ def _shown(pod: dict[str, Any], response: dict[str, Any], expected: str) -> bool
     patch = json.loads(base64.b64decode(response.get("patch", "W10=")))  # W10= is []
     admitted = jsonpatch.apply_patch(pod, patch)
     print(f"admitted with {len(patch)} operations")
-    for line in difflib.unified_diff(
-        _lines(pod), _lines(admitted), "sent", "admitted", lineterm=""
-    ):
+    lines = difflib.unified_diff(_lines(pod), _lines(admitted), "sent", "admitted", lineterm="")
+    for line in folding.folded(lines):
         _say(line[0], line)
     print()
     return bool(admitted["metadata"].get("labels", {}).get(names.MODE_LABEL) == expected)
@@ -90,13 +90,10 @@ def _lines(pod: dict[str, Any]) -> list[str]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """A long script is its first line and a count."""
+    """A text of several lines stands on several lines."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    lines = text.splitlines()
-    if len(lines) > 12:
-        text = f"{lines[0]} ... {len(lines) - 1} more lines"
     style = "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

@@ -62,7 +62,7 @@ class Reason(Enum):
     OWN_DAEMON = (
         "own_daemon",
         Effect.TOLD,
-        "the Pod runs a Docker daemon of its own ({where}); left unchanged",
+        "the Pod runs a Docker daemon of its own ({where}); left unchanged, take that daemon out to use dinp's",
     )
     NO_CONTAINER = (
         "no_container",
@@ -127,7 +127,7 @@ class Reason(Enum):
     BORROWED_NAME = (
         "borrowed_name",
         Effect.DENIED,
-        "the Pod brings a container {container}, which dinp alone may make, and gets no daemon of dinp's: {why}; take that container out of the Pod",
+        "the Pod brings a container {container}, which dinp alone may make, and gets no daemon of dinp's: {why}; take {container} out of the Pod",
     )
     FLAG_NOT_ALLOWED = (
         "flag_not_allowed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import jsonpatch
@@ -41,6 +42,20 @@ def test_no_stale_expectation(case: Case) -> None:
     written = {"expected.yaml"} if "outcome: mutated" in case.report else set()
     assert {"pod.yaml", "case.yaml", "report.txt"} | written == files
     assert case.about
+
+
+def test_a_new_case_says_how_to_write_the_rest(tmp_path: Path) -> None:
+    """Who adds a folder with the two files that people write is told the command for the others."""
+    folder = tmp_path / "pod-new"
+    folder.mkdir()
+    for file in ("pod.yaml", "case.yaml"):
+        old = golden_cases.ROOT / golden_cases.REFERENCE / file
+        (folder / file).write_text(old.read_text(encoding="utf-8"), encoding="utf-8")
+    new = golden_cases.load(folder)
+    with pytest.raises(AssertionError, match='make unit ARGS="-k pod-new --update-golden"'):
+        assert new.report
+    new.update(admission.inject(new.pod, new.rule, new.config))
+    assert new.report.startswith("outcome: mutated")
 
 
 def test_one_expectation_has_the_whole_dinp_dind() -> None:

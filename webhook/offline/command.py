@@ -5,29 +5,24 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 import jsonpatch
 
 from webhook import admission
-from webhook.admission import Injection
 from webhook.asking import config, rules
 from webhook.asking.config import Config, ConfigError
 from webhook.asking.rules import Rule
-from webhook.offline import files, pod_templates
+from webhook.offline import files, folding, pod_templates
 from webhook.offline.files import Manifest, Unreadable
 from webhook.offline.pod_templates import KubernetesObject
+from webhook.offline.report import Report, says_something, wrong_labels
 from webhook.offline.yamledit.nodes import ManifestError
 from webhook.pods import patch
 from webhook.pods.patch import Operation
-from webhook.reasons import Reason
-
-DENIED: Final = 1
-USAGE: Final = 2
-INCOMPLETE: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,57 +34,9 @@ class Options:
     namespace: str
     output: str | None
     diff: bool
+    whole: bool
     config: Config
     verbose: bool
-
-
-@dataclass(slots=True)
-class Report:
-    """What happened so far: lines for standard error, and what the exit code depends on."""
-
-    verbose: bool
-    denied: bool = False
-    incomplete: bool = False
-    patches: list[dict[str, Any]] = field(default_factory=list)
-
-    def say(self, line: str) -> None:
-        click.echo(_printable(line), err=True)
-
-    def unreadable(self, what: Unreadable) -> None:
-        self.incomplete = True
-        self.say(str(what))
-
-    def injection(self, who: str, injection: Injection) -> None:
-        """One line for the decision and one for each warning."""
-        finding = str(injection.finding)
-        if injection.outcome == "denied":
-            self.denied = True
-            self.say(f"{who}: denied: {finding} {injection.finding.reason.code}")
-        elif injection.outcome == "mutated" and injection.finding.reason in _DONE:
-            self.say(f"{who}: {finding} ({injection.mode})")
-        elif finding not in injection.warnings and self._matters(injection.finding.reason):
-            self.say(f"{who}: {finding}")
-        for warning in injection.warnings:
-            self.say(f"{who}: warning: {warning}")
-
-    def excluded(self, who: str, namespace: str) -> None:
-        if self.verbose:
-            self.say(f"{who}: namespace {namespace} is never sent to the webhook")
-
-    def _matters(self, reason: Reason) -> bool:
-        return self.verbose or reason is not Reason.NOT_REQUESTED
-
-    @property
-    def exit_code(self) -> int:
-        return INCOMPLETE if self.incomplete else DENIED if self.denied else 0
-
-
-_DONE: Final = frozenset({Reason.INJECTED, Reason.MIGRATED})
-
-
-def _printable(line: str) -> str:
-    """One line, whatever names and annotations hold; no escape reaches the terminal."""
-    return "".join(at if at.isprintable() else at.encode("unicode_escape").decode() for at in line)
 
 
 def _parse_labels(_context: click.Context, _option: click.Parameter, text: str) -> dict[str, str]:
@@ -99,6 +46,8 @@ def _parse_labels(_context: click.Context, _option: click.Parameter, text: str) 
         if not separator or not name:
             raise click.BadParameter(f"{part!r} is not of the form label=value")
         labels[name] = value
+    for problem in wrong_labels(labels):
+        raise click.BadParameter(problem)
     return labels
 
 
@@ -148,6 +97,12 @@ def _read_config(_context: click.Context, _option: click.Parameter, path: str | 
 )
 @click.option("--diff", is_flag=True, show_envvar=True, help="Print only the changes, as a diff.")
 @click.option(
+    "--whole",
+    is_flag=True,
+    show_envvar=True,
+    help="With --diff: print the start script whole, too, so that `patch` can read the diff.",
+)
+@click.option(
     "--config",
     type=click.Path(),
     callback=_read_config,
@@ -166,15 +121,18 @@ def inject(context: click.Context, /, **options: Any) -> None:
     """Print manifests as the webhook would change their Pods.
 
     Comments, order and quoting of all other parts stay as they are. Decisions and warnings go to
-    standard error. The exit code is 1 if a Pod was denied, 2 if an option or the config file is
-    wrong, and 3 if a file could not be read.
+    standard error. The exit code is 1 if a Pod or a namespace's label was denied or a value lacks
+    quotes, 2 if an option or the config file is wrong, and 3 if a file could not be read.
     """
     chosen = Options(**options)
     if chosen.diff and chosen.output is not None:
         raise click.UsageError("--diff prints a diff of the files; leave out --output")
+    if chosen.whole and not chosen.diff:
+        raise click.UsageError("--whole is for --diff")
     report = Report(chosen.verbose)
     manifests = _read(chosen.filename, report)
-    labels = _namespace_labels(manifests)
+    labels = _namespace_labels(manifests, report)
+    report.is_labelled = any(map(says_something, (chosen.namespace_labels, *labels.values())))
     for file in manifests:
         for found in _objects(file):
             namespace = found.namespace or chosen.namespace
@@ -185,6 +143,7 @@ def inject(context: click.Context, /, **options: Any) -> None:
                 report.patches.append(_patch(found, namespace, file, operations))
                 jsonpatch.apply_patch(found.value, operations, in_place=True)
     _write(_output(manifests, chosen, report))
+    report.end()
     context.exit(report.exit_code)
 
 
@@ -203,13 +162,14 @@ def _objects(file: Manifest) -> Iterator[KubernetesObject]:
         yield from pod_templates.objects(document)
 
 
-def _namespace_labels(manifests: Iterable[Manifest]) -> dict[str, dict[str, str]]:
-    return {
-        found.name: found.labels
-        for file in manifests
-        for found in _objects(file)
-        if found.kind == "Namespace"
-    }
+def _namespace_labels(manifests: Iterable[Manifest], report: Report) -> dict[str, dict[str, str]]:
+    labels = {}
+    for file in manifests:
+        for found in _objects(file):
+            if found.kind == "Namespace":
+                report.namespace(found)
+                labels[found.name] = found.labels
+    return labels
 
 
 def _inject_object(
@@ -251,7 +211,8 @@ def _output(manifests: list[Manifest], options: Options, report: Report) -> str:
         return _json(_list(manifests))
     texts = {id(file): _written(file, report) for file in manifests}
     if options.diff:
-        return "".join(files.diff(file, texts[id(file)]) for file in manifests)
+        diffs = (files.diff(file, texts[id(file)]) for file in manifests)
+        return "".join(diffs if options.whole else map(folding.folded_text, diffs))
     return files.joined(texts.values())
 
 

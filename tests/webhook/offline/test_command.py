@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +19,10 @@ from webhook import admission
 from webhook.asking import rules
 from webhook.asking.config import Config
 from webhook.offline.command import inject
+from webhook.offline.report import wrong_labels
 from webhook.offline.yamledit.nodes import ManifestError
 
+ROOT = Path(__file__).parents[3]
 MIGRATE = ("--namespace-labels", "dinp.io/migrate=service")
 
 BUILDER = """\
@@ -51,6 +55,9 @@ spec:
               - name: src
                 emptyDir: {}
 """
+
+# What a run that changed no Pod ends with.
+FORGOTTEN = "; for a namespace's label pass --namespace-labels dinp.io/migrate=sidecar\n"
 
 NAMESPACE = """\
 apiVersion: v1
@@ -132,11 +139,11 @@ spec:
 
 
 def test_untouched_files_are_copied() -> None:
-    """Files in which nothing asks for anything come out as they went in, without a word."""
+    """Files in which nothing asks for anything come out as they went in."""
     text = "\ufeff%YAML 1.1\n---\r\nkind:   Pod\nspec: {containers: [{name: a}]}\n--- # x\na : on"
     result = run(text=text)
     assert text.removeprefix("\ufeff").encode() == result.stdout_bytes
-    assert result.stderr == ""
+    assert result.stderr == f"dinp: 0 of 1 Pods changed{FORGOTTEN}"
     assert result.exit_code == 0
 
 
@@ -187,7 +194,7 @@ def test_denied() -> None:
     text = yaml.safe_dump(pod(inject="sidecarr"))
     result = run(text=text)
     assert result.stderr.startswith("Pod default/x: denied: annotation dinp.io/inject: 'sidecarr'")
-    assert result.stderr.endswith(" [bad_value]\n")
+    assert result.stderr.endswith(" [bad_value]\ndinp: 0 of 1 Pods changed\n")
     assert text == result.stdout
     assert result.exit_code == 1
 
@@ -211,9 +218,22 @@ def test_incomplete(tmp_path: Path) -> None:
     [
         (("--namespace-labels", "a"), "'a' is not of the form label=value"),
         (("--namespace-labels", "=b"), "'=b' is not of the form label=value"),
+        (
+            ("--namespace-labels", "dinp.io/migrate=sidecarr"),
+            "label dinp.io/migrate: 'sidecarr' is not a mode, expected sidecar, daemonset or service",
+        ),
+        (
+            ("--namespace-labels", "a=b,dinp.io/inject=false"),
+            "label dinp.io/inject: 'false' is not a mode, expected sidecar, daemonset or service",
+        ),
+        (
+            ("--namespace-labels", "dinp.io/shared-daemon=true"),
+            "label dinp.io/shared-daemon: 'true' means nothing, expected allowed",
+        ),
         (("--config", "/none"), "/none: No such file or directory"),
         (("--diff", "-o", "json"), "leave out --output"),
         (("-o", "xml"), "'xml' is not one of"),
+        (("--whole",), "--whole is for --diff"),
     ],
 )
 def test_usage(arguments: tuple[str, ...], problem: str) -> None:
@@ -256,21 +276,90 @@ def test_namespaces() -> None:
         in run("-n", "ci", text=text).stderr
     )
     unlabelled = BUILDER + "---\nkind: Namespace\nmetadata: {name: ci}\n"
-    assert run(*MIGRATE, text=unlabelled).stderr == ""
+    assert run(*MIGRATE, text=unlabelled).stderr == "dinp: 0 of 1 Pods changed\n"
+
+
+def test_a_wrong_label_of_a_namespace() -> None:
+    """It is refused as the cluster would refuse it; its Pods are judged without it."""
+    text = f"{BUILDER}---\n{NAMESPACE.replace('service', 'sidecarr')}"
+    result = run(text=text)
+    assert result.stderr == (
+        "Namespace ci: denied: label dinp.io/migrate: 'sidecarr' is not a mode, expected sidecar, "
+        "daemonset or service\ndinp: 0 of 1 Pods changed\n"
+    )
+    assert text == result.stdout
+    assert result.exit_code == 1
+
+
+def test_labels_are_refused_as_by_the_policy() -> None:
+    """The sentences are those of manifests/base, which tells them to who labels a namespace."""
+    policy = (ROOT / "manifests" / "base" / "namespace-labels.yaml").read_text("utf-8")
+    for label in (rules.INJECT, rules.MIGRATE, rules.SHARED_DAEMON):
+        (problem,) = wrong_labels({label: "?"})
+        start, end = problem.split("?")
+        assert f'"{start}"' in policy
+        assert f'"{end}"' in policy
+
+
+def test_nothing_changed() -> None:
+    """A run that changed no Pod says so; one that forgot a label is told which option there is."""
+    text = yaml.safe_dump_all([pod(), pod(), pod()])
+    assert run(text=text).stderr == f"dinp: 0 of 3 Pods changed{FORGOTTEN}"
+    assert run(*MIGRATE, text=text).stderr == "dinp: 0 of 3 Pods changed\n"
+    assert run(text=yaml.safe_dump_all([*[pod()] * 2, pod(inject="false")])).stderr.endswith(
+        FORGOTTEN
+    )
+    opted_out = run(text=yaml.safe_dump(pod(inject="false"))).stderr
+    assert opted_out.endswith("\ndinp: 0 of 1 Pods changed\n")
+    assert run(text="a: 1\n").stderr == "dinp: no Pod is in there\n"
+    assert "dinp:" not in run(text=yaml.safe_dump_all([pod(), pod(inject="sidecar")])).stderr
+
+
+@pytest.mark.parametrize("value", [False, True, 1, 1.5])
+@pytest.mark.parametrize("place", ["annotations", "labels"])
+def test_a_value_without_quotes(place: str, value: object) -> None:
+    """YAML takes it for no text, so the API server refuses the Pod; what to do is said."""
+    asking = pod()
+    asking["metadata"][place] = {"dinp.io/inject": value}
+    result = run(text=yaml.safe_dump(asking))
+    told = result.stderr.splitlines()[0]
+    assert told.startswith("Pod default/x: not a valid Pod: Expected `str`, got `")
+    assert f"`$.metadata.{place}" in told
+    assert told.endswith("; put the value in quotes")
+    assert result.exit_code == 1
+
+
+def test_a_variable_without_quotes() -> None:
+    """The same holds for the value of a variable."""
+    asking = pod(inject="sidecar")
+    asking["spec"]["containers"][0]["env"] = [{"name": "CI", "value": True}]
+    result = run(text=yaml.safe_dump(asking))
+    assert "; put the value in quotes" in result.stderr
+    assert result.exit_code == 1
+
+
+def test_another_invalid_pod() -> None:
+    """Where quotes are no cure, none are asked for."""
+    asking = pod(inject="sidecar")
+    asking["spec"]["containers"][0]["env"] = {}
+    result = run(text=yaml.safe_dump(asking))
+    assert "not a valid Pod" in result.stderr
+    assert "quotes" not in result.stderr
 
 
 def test_verbose() -> None:
     """Pods that ask for nothing, or are never sent, are named only where that is asked for."""
     text = yaml.safe_dump(pod())
-    assert run(text=text).stderr == ""
-    assert run("-v", text=text).stderr == "Pod default/x: nothing asks for a Docker daemon\n"
+    assert run(text=text).stderr == f"dinp: 0 of 1 Pods changed{FORGOTTEN}"
+    asks_for_nothing = "Pod default/x: nothing asks for a Docker daemon\n"
+    assert run("-v", text=text).stderr.startswith(asks_for_nothing)
     excluded = yaml.safe_dump(pod(inject="sidecar"))
     result = run("-v", "-n", "kube-system", text=excluded)
-    assert (
-        result.stderr == "Pod kube-system/x: namespace kube-system is never sent to the webhook\n"
-    )
+    none = "dinp: 0 of 1 Pods changed\n"
+    never = "Pod kube-system/x: namespace kube-system is never sent to the webhook\n"
+    assert result.stderr == never + none
     assert excluded == result.stdout
-    assert run("-n", "kube-system", text=excluded).stderr == ""
+    assert run("-n", "kube-system", text=excluded).stderr == none
 
 
 def test_several_templates() -> None:
@@ -335,6 +424,34 @@ def test_diff() -> None:
     assert run("--diff", text=BUILDER).stdout == ""
 
 
+@pytest.mark.skipif(shutil.which("patch") is None, reason="needs the command patch")
+def test_a_diff_folds_the_start_script(tmp_path: Path) -> None:
+    """It is one line and a count, which `patch` refuses; with --whole, `patch` makes the Pod of it."""
+    asking = yaml.safe_dump(pod(inject="sidecar"))
+    file = tmp_path / "pod.yaml"
+    file.write_text(asking)
+    short = run("--diff", "-f", str(file)).stdout
+    (line,) = [line for line in short.splitlines() if "#!/bin/sh" in line]
+    assert re.fullmatch(r"\+ +#!/bin/sh \.\.\. \d{2,3} more lines", line)
+    whole = run("--diff", "--whole", "-f", str(file)).stdout
+    assert int(line.split()[-3]) == len(whole.splitlines()) - len(short.splitlines())
+    assert patched(file, short) == (1, asking)
+    assert patched(file, whole) == (0, run("-f", str(file)).stdout)
+    expected = re.sub(r"(?s)(#!/bin/sh) .*? more lines", "", short).splitlines()
+    assert set(expected) - {re.sub(r"#!.*", "", line)} <= set(whole.splitlines())
+
+
+def patched(file: Path, diff: str) -> tuple[bool, str]:
+    """Whether `patch` refuses a diff of a file, and what it makes of the file; the file stays."""
+    copy = file.with_name("patched.yaml")
+    copy.write_bytes(file.read_bytes())
+    command = ["patch", "--batch", "--reject-file=-", "--no-backup-if-mismatch", copy.name]
+    done = subprocess.run(  # noqa: S603 - what people have
+        command, input=diff, text=True, cwd=file.parent, capture_output=True, check=False
+    )
+    return bool(done.returncode), copy.read_text()
+
+
 def test_json_of_several() -> None:
     """Several objects, out of Lists too, become one List."""
     text = json.dumps({"kind": "List", "items": [pod(), pod()]}) + "\n---\n" + NAMESPACE
@@ -348,7 +465,7 @@ def test_one_line_each() -> None:
     wild = pod(inject="x\n\x1b[2Jy")
     wild["metadata"]["name"] = "a\nb\x1b[0m"
     result = run(text=json.dumps(wild))
-    assert len(result.stderr.splitlines()) == 1
+    assert len(result.stderr.splitlines()) == 2
     assert result.stderr.startswith("Pod default/a\\nb\\x1b[0m: denied: ")
 
 
@@ -384,7 +501,7 @@ def test_what_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("webhook.offline.files.written", refuse)
     result = run(text=BUILDER)
-    assert (result.stdout, result.stderr) == ("", "stdin:1: cannot be rewritten\n")
+    assert (result.stdout, result.stderr.splitlines()[0]) == ("", "stdin:1: cannot be rewritten")
     assert result.exit_code == 3
 
 
