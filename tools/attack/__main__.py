@@ -14,6 +14,8 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -66,7 +68,7 @@ def main(quick: bool, seed: int, only: tuple[str, ...], folder: Path, program: s
         with cgroup(deployment.read().memory):
             pass  # whether it can be made, before anything else
         say(f"{len(rows)} rows, seed {seed}")
-        results = [run_row(row, Run(quick, seed, say, program)) for row in rows]
+        results = run_rows(rows, Run(quick, seed, say, program))
     except CgroupError as error:
         print(f"attack: {error}", file=sys.stderr)
         sys.exit(1)
@@ -83,6 +85,14 @@ def main(quick: bool, seed: int, only: tuple[str, ...], folder: Path, program: s
 def say(line: str) -> None:
     """Tell where things stand."""
     print(f"attack: {line}", file=sys.stderr, flush=True)
+
+
+def run_rows(rows: Sequence[Row], run: Run) -> list[Result]:
+    """Look at all of them, and return what was seen in their order."""
+    with ThreadPoolExecutor(1) as executor:
+        beside = {row.name: executor.submit(run_row, row, run) for row in rows if row.is_beside}
+        alone = {row.name: run_row(row, run) for row in rows if not row.is_beside}
+        return [beside[row.name].result() if row.is_beside else alone[row.name] for row in rows]
 
 
 def run_row(row: Row, run: Run) -> Result:

@@ -245,6 +245,7 @@ ROWS: Final = (
         "a POST on a connection that was idle, as Go's clients do",
         "it is served while there is room",
         attacked(_look_at_pools),
+        is_beside=True,
     ),
     Row(
         "burst",

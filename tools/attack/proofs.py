@@ -62,5 +62,6 @@ ROWS: Final = (
         "the shared daemons' certs ends with a sentence that names it; the webhook's goes on",
         partial(look, POLICIES),
         is_quick=False,
+        is_beside=True,
     ),
 )

@@ -58,6 +58,7 @@ class Row:
     holds: str
     look: Look
     is_quick: bool = True
+    is_beside: bool = False  # waits, or is no measurement: it runs beside the others
 
 
 @dataclass(frozen=True, slots=True)
