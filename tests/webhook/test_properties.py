@@ -23,7 +23,7 @@ from webhook.asking.annotations import read_settings
 from webhook.asking.config import Config
 from webhook.asking.rules import RULES, Rule
 from webhook.asking.settings import Settings
-from webhook.planning import plan
+from webhook.planning import plan, sidecar
 from webhook.planning.plan import Action
 from webhook.planning.sidecar import SCRIPT
 from webhook.pods import patch
@@ -228,7 +228,7 @@ def test_daemon_gets_what_was_asked_literally(case: Case) -> None:
     assert isinstance(settings, Settings)
     wanted = settings.dockerd_args
     assert list(wanted) == args[len(args) - len(wanted) :]
-    assert SCRIPT == expand((dind.get("command") or ["", "", ""])[2], seen)
+    assert sidecar.script(args) == expand((dind.get("command") or ["", "", ""])[2], seen)
     if config.sidecar.proxy is not None:
         assert "http://a$(X)b" == seen["HTTP_PROXY"] == seen["http_proxy"]
 
@@ -255,10 +255,11 @@ def test_a_dind_that_is_there_is_dinps(case: Case) -> None:
         system = {path: name for path, name in ours.items() if names.is_dinps_volume(name)}
         assert system.items() <= theirs.items()
         assert not any(names.is_system(path) for path in theirs.keys() - ours.keys())
-    reserved = {var["name"] for var in pods.env(found)} & {"LD_PRELOAD", "PATH", "DOCKER_HOST"}
-    assert not reserved
+    assert not _OBEYED & {var["name"] for var in pods.env(found)}
+    assert not any(mount.get("mountPropagation") for mount in pods.mounts(found))
 
 
+_OBEYED = {"LD_PRELOAD", "PATH", "DOCKER_HOST", "OPENSSL_CONF", "XTABLES_LIBDIR", "HOME"}
 _ALSO = {"imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy", "resources"}
 
 
