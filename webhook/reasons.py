@@ -264,6 +264,11 @@ class Reason(Enum):
         Effect.WARNING,
         "container {container}: the mount at {path} would configure the daemon and is not shared with it, as sidecar.daemonConfigKeys of the config file lists no key of daemon.json",
     )
+    TRUST = (
+        "trust",
+        Effect.WARNING,
+        "container {container}: the mount at {path} would change whom the daemon trusts and is not shared with it; a ConfigMap in dinp.io/daemon-config gives it private CAs",
+    )
     CREDENTIALS = (
         "credentials",
         Effect.WARNING,

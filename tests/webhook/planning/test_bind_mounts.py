@@ -57,10 +57,12 @@ def test_paths_of_the_work(path: str) -> None:
             "//var//lib/docker/",
             "relative",
         ),
+        *("/etc/ld-musl-x86_64.path", "/etc/ld.so.preload", "/etc/ld.so.conf.d/x.conf"),
+        *("/etc/alternatives/iptables", "/etc/containerd/config.toml", "/etc/cdi", "/run/cdi/x"),
     ],
 )
 def test_paths_of_the_system(path: str) -> None:
-    """At, below or above what the daemon's image needs: never mirrored."""
+    """At, below or above what the daemon's image needs, and what chooses its code: never mirrored."""
     found = mirror(build.pod(with_mount("build", build.mount("work", path))))
     assert ((), []) == found
 
@@ -84,6 +86,19 @@ def test_what_configures_the_daemon(mirrored: bool, keys: str, path: str) -> Non
     found, warnings = mirror(build.pod(with_mount("build", build.mount("work", path))), config)
     assert mirrored == bool(found)
     assert ([] if mirrored else [Reason.DAEMON_CONFIG_MOUNT]) == warnings
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/etc/ssl", "/etc/ssl/", "/etc/ssl/certs", "/etc/ssl/certs/ca-certificates.crt"),
+        *("/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/pki", "/etc/pki/tls/certs/x.pem"),
+    ],
+)
+def test_what_the_daemon_trusts(path: str) -> None:
+    """A company's CAs would hide the public ones from every pull: the way for them is told."""
+    found = mirror(build.pod(with_mount("build", build.mount("ca", path))))
+    assert ((), [Reason.TRUST]) == found
 
 
 def test_the_nodes_docker_and_own_volumes_are_not_mirrored() -> None:
