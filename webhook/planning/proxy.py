@@ -61,4 +61,4 @@ def _copied(variable: EnvVar) -> EnvVar | None:
         if value == endpoint.LOCALHOST:
             return None
         value = value.removesuffix(f",{endpoint.LOCALHOST}")
-    return {"name": name, "value": value}
+    return {"name": name, "value": value} if value else None

@@ -134,6 +134,17 @@ def test_proxy_of_the_default_container() -> None:
     assert Reason.PROXY_REFERENCE in {warning.reason for warning in found.warnings}
 
 
+def test_an_empty_proxy_of_the_default_container() -> None:
+    """It is none, as an absent one: a second pass would take it for what the first one left."""
+    pod = proxied({"name": "HTTP_PROXY", "value": "http://proxy"}, {"name": "NO_PROXY", "value": ""},
+                  {"name": "https_proxy"})  # fmt: skip
+    assert [{"name": "HTTP_PROXY", "value": "http://proxy"}] == [
+        var
+        for var in decided(pod).init_containers[0].get("env") or ()
+        if "proxy" in var["name"].lower()
+    ]
+
+
 def test_proxy_of_the_config_file() -> None:
     """In both spellings and literally, whatever the container has."""
     config = configs.parse(b"sidecar: {proxy: {HTTP_PROXY: 'http://$a', NO_PROXY: .svc}}")
