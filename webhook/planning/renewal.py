@@ -40,7 +40,9 @@ def _gone(_there: Any, _made: Any) -> object:
 
 
 def _probe(there: Any, made: Any) -> Any:
-    same = isinstance(there, dict) and {**_PROBE_DEFAULTS, **there} == {**_PROBE_DEFAULTS, **made}
+    if there is None or made is None:
+        return made
+    same = {**_PROBE_DEFAULTS, **there} == {**_PROBE_DEFAULTS, **made}
     return there if same else made
 
 

@@ -46,6 +46,35 @@ def test_the_table_has_every_field_of_a_container() -> None:
     assert set(json.loads(text)["properties"]) == set(renewal.FIELDS)
 
 
+_EACH: dict[str, Any] = {
+    "name": "x",
+    "image": "x",
+    "resources": {"requests": {"cpu": "1"}},
+    "env": [{"name": "X", "value": "x"}],
+    "volumeMounts": [{"name": "x", "mountPath": "/x"}],
+    "startupProbe": {"exec": {"command": ["x"]}},
+    "terminationMessagePath": "/dev/termination-log",
+}
+
+
+@pytest.mark.parametrize("field", [*renewal.FIELDS, build.UNKNOWN])
+def test_what_is_on_one_side_only(field: str) -> None:
+    """Each row takes an absent field on either side, and says dinp's or the other's."""
+    value = _EACH.get(field, "x")
+    row = renewal.FIELDS.get(field, lambda *_: None)
+    assert row(None, None) is None
+    assert row(value, None) in (value, None)
+    assert row(None, value) in (value, None)
+    assert row(value, value) in (value, None)
+
+
+def test_a_seed_with_a_probe() -> None:
+    """dinp's have none, so it goes."""
+    seed: Any = {"name": "dinp-seed-0", "volumeMounts": [build.mount("dinp-share-0", "/r")]}
+    there = {**seed, "restartPolicy": "Always", "startupProbe": PROBE}
+    assert seed == renewal.renewed(there, seed)
+
+
 PROBE = {"exec": {"command": ["sh", "-c", "evil"]}}
 
 
