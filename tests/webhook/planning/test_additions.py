@@ -145,6 +145,21 @@ def test_an_empty_proxy_of_the_default_container() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("refers", "value"),
+    [
+        *((True, value) for value in ("http://$(HOST)", "$$$(X)", "$()", "$(a$$(b)", "$$(a)$(b)")),
+        *((False, value) for value in ("http://u:p$$(x)@h", "$$$$(x)", "$(x", "$x", "a)$(", "$")),
+    ],
+)
+def test_a_reference_is_what_the_kubelet_expands(refers: bool, value: str) -> None:
+    """`$$(x)` is a text, and the daemon's kubelet makes the same of it as the client's."""
+    variable = {"name": "HTTP_PROXY", "value": value}
+    found = decided(proxied(variable))
+    assert refers == (Reason.PROXY_REFERENCE in {warning.reason for warning in found.warnings})
+    assert refers == (variable not in (found.init_containers[0].get("env") or ()))
+
+
 def test_proxy_of_the_config_file() -> None:
     """In both spellings and literally, whatever the container has."""
     config = configs.parse(b"sidecar: {proxy: {HTTP_PROXY: 'http://$a', NO_PROXY: .svc}}")

@@ -242,3 +242,29 @@ def test_a_file_that_an_init_container_renders(mirrored: bool, init: VolumeMount
     )
     assert mirrored == bool(found)
     assert ([] if mirrored else [Reason.SUB_PATH_FILE]) == [w.reason for w in warnings]
+
+
+def said(pod: Pod) -> list[str]:
+    """The warnings' text of a Pod, all of whose containers are clients."""
+    everyone = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+    found = find(pod, judged=False)
+    return [f.text for f in bind_mounts.mirror(pod, everyone, found, build.settings())[1]]
+
+
+def test_a_warning_says_what_is_so() -> None:
+    """A certificate is no token, two parts of one volume are no two volumes, and none is "written"."""
+    source: Any = {"podCertificate": {"signerName": "x/y", "keyType": "ED25519"}}
+    certificate: Any = {"name": "cert", "projected": {"sources": [source]}}
+    one = with_mount("one", build.mount("work", "/a"), build.mount("cert", "/cert"))
+    two = with_mount("two", build.mount("work", "/a", subPath="q"))
+    prepare = with_mount("prepare", build.mount("other", "/b", subPath="b"))
+    part = with_mount("part", build.mount("other", "/x", subPath="x"))
+    pod = build.pod(one, two, part, initContainers=[prepare], volumes=[certificate])
+    credentials, conflict, sub_path, prepares = said(pod)
+    assert "has a token" not in credentials
+    assert "credentials of the Pod (a token or a certificate)" in credentials
+    assert "different volumes at" not in conflict
+    assert "mount different volumes, or parts of one, at /a" in conflict
+    for text in (sub_path, prepares):
+        assert "is written by" not in text
+        assert "of a volume that an init container can write" in text
