@@ -104,10 +104,16 @@ def test_group_in_sidecar_mode(group: int | None, pod: Pod, annotations: dict[st
         ("/host/docker.sock", "/host//docker.sock", []),
         (None, "/src/docker.sock", [build.mount("src", "/src")]),
         ("/srcs/docker.sock", "/srcs/docker.sock", [build.mount("src", "/src")]),
+        *(
+            (None, path, [])
+            for path in ("/usr/local/bin/dockerd-entrypoint.sh", "/dev/docker.sock")
+        ),
+        *((None, path, []) for path in ("/var/lib/dinp/daemon.json", "/run/docker/docker.sock")),
+        *((None, path, []) for path in ("/etc/ld-musl-x86_64.path", "/etc", "/", "usr/bin/runc")),
     ],
 )
 def test_links_to_the_socket(links: str | None, path: str, more: list[Any]) -> None:
-    """Each migrated path, but for Docker's own and those inside a mirrored mount."""
+    """Each migrated path, but for Docker's own, the system's, and those inside a mirrored mount."""
     mounts = [build.mount("socket", path), *more]
     pod = build.with_socket(build.container(volumeMounts=mounts), volumes=[{"name": "src"}])
     (dind,) = decided(pod).init_containers
