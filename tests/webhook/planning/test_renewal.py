@@ -71,7 +71,7 @@ def test_what_is_on_one_side_only(field: str) -> None:
 def test_a_seed_with_a_probe() -> None:
     """dinp's have none, so it goes."""
     seed: Any = {"name": "dinp-seed-0", "volumeMounts": [build.mount("dinp-share-0", "/r")]}
-    there = {**seed, "restartPolicy": "Always", "startupProbe": PROBE}
+    there: Any = {**seed, "restartPolicy": "Always", "startupProbe": PROBE}
     assert seed == renewal.renewed(there, seed)
 
 
