@@ -334,7 +334,10 @@ main() {
 
     find_daemon_json
     if [ -f "$json" ]; then
-        set -- "$@" "--config-file=$json"
+        # Behind the word dockerd: a flag without its value would take what follows for one, and
+        # dockerd read a file that nobody has checked.
+        shift
+        set -- dockerd "--config-file=$json" "$@"
         keys=$(top_level_keys <"$json" | tr '\n' ' ')
     fi
     check_keys

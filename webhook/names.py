@@ -35,6 +35,8 @@ CERTS_PATH: Final = "/dinp/certs"
 SERVER_CERTS_PATH: Final = "/dinp/server"
 DAEMON_CONFIG_PATH: Final = "/dinp-config"
 
+# Whom the daemon's programs trust, and how they check that.
+_TRUST: Final = ("/etc/ssl", "/etc/pki")
 # What the daemon's container needs as its image has it: a mount at, below or above these
 # would hide it. The image has its programs in /usr/local/bin.
 _SYSTEM_TREES: Final = (
@@ -45,10 +47,15 @@ _SYSTEM_TREES: Final = (
     *("/etc/subuid", "/etc/subgid", "/var/lib/docker", "/var/lib/containerd", "/var/lib/dinp"),
     *("/run/docker", "/var/run/docker", "/home/rootless", DAEMON_CONFIG_PATH),
     *("/run/secrets", "/var/run/secrets"),
+    # What chooses other programs, or the hooks of containers.
+    *("/etc/alternatives", "/etc/containerd", "/etc/cdi", "/run/cdi", "/var/run/cdi"),
+    *_TRUST,
 )
+# What the loader reads: /etc/ld-musl-x86_64.path, /etc/ld.so.preload.
+_LOADERS: Final = ("/etc/ld-musl-", "/etc/ld.so.")
 # Where dockerd looks for daemon.json and for what is set by registry (certs.d).
 DOCKERS_CONFIG: Final = "/etc/docker"
-_BELOW: Final = tuple(f"{tree}/" for tree in _SYSTEM_TREES)
+_BELOW: Final = (*(f"{tree}/" for tree in _SYSTEM_TREES), *_LOADERS)
 _AT_OR_ABOVE: Final = frozenset(
     "/".join(parts[:length]) or "/"
     for parts in (tree.split("/") for tree in _SYSTEM_TREES)
@@ -85,3 +92,8 @@ def is_dinps_container(name: str) -> bool:
 def is_system(path: str) -> bool:
     """Whether the daemon's container needs this clean path as its image has it."""
     return path in _AT_OR_ABOVE or path.startswith(_BELOW)
+
+
+def is_trust(path: str) -> bool:
+    """Whether this clean path is one of the system's with certificate authorities."""
+    return path.startswith(_TRUST) and is_system(path)

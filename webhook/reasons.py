@@ -237,7 +237,7 @@ class Reason(Enum):
     RUN_DIRECTORY = (
         "run_directory",
         Effect.WARNING,
-        "container {container} mounts the node's {path} at {mount_path}, which has no Docker socket any more: the mount stays, and dinp sets only variables",
+        "container {container} mounts the node's {path} at {mount_path}: the mount stays as it is, and a Docker socket of the node's in it does not lead to the daemon that dinp provides",
     )
     SOCKET_LEFT = (
         "socket_left",
@@ -257,22 +257,27 @@ class Reason(Enum):
     SUB_PATH_FILE = (
         "sub_path_file",
         Effect.WARNING,
-        "container {container}: the subPath mount at {path} is written by an init container and is not shared with the daemon, so docker run -v {path} will not see it",
+        "container {container}: the mount at {path} has a subPath of a volume that an init container can write and is not shared with the daemon, so docker run -v {path} will not see it",
     )
     DAEMON_CONFIG_MOUNT = (
         "daemon_config_mount",
         Effect.WARNING,
         "container {container}: the mount at {path} would configure the daemon and is not shared with it, as sidecar.daemonConfigKeys of the config file lists no key of daemon.json",
     )
+    TRUST = (
+        "trust",
+        Effect.WARNING,
+        "container {container}: the mount at {path} would change whom the daemon trusts and is not shared with it; a ConfigMap in dinp.io/daemon-config gives it private CAs",
+    )
     CREDENTIALS = (
         "credentials",
         Effect.WARNING,
-        "container {container}: the volume at {path} has a token of the Pod's ServiceAccount and is not shared with the daemon, so docker run -v {path} will not see it",
+        "container {container}: the volume at {path} has credentials of the Pod (a token or a certificate) and is not shared with the daemon, so docker run -v {path} will not see it",
     )
     MOUNT_CONFLICT = (
         "mount_conflict",
         Effect.WARNING,
-        "containers {kept} and {container} mount different volumes at {path}; the daemon sees the one of {kept}",
+        "containers {kept} and {container} mount different volumes, or parts of one, at {path}; the daemon sees the one of {kept}",
     )
     IMAGE_IN_PLACE = (
         "image_in_place",

@@ -391,8 +391,8 @@ def test_flags_that_daemon_json_sets_are_dropped(container: Container, mounted: 
     kept = ["--bip=198.18.0.1/24", "--group=2375", "--label=c=d", "--dns=1.1.1.1", "--tls=false"]
     assert container.run(*dropped, *kept) == [
         "dockerd",
-        *kept,
         f"--config-file={container.path(directory)}/daemon.json",
+        *kept,
     ]
 
 
@@ -402,7 +402,14 @@ def test_daemon_json_of_the_config_map_comes_first(container: Container) -> None
     container.write("/elsewhere/daemon.json", "{}")
     container.env["DINP_DAEMON_CONFIG"] = str(container.path("/elsewhere"))
     config_file = f"--config-file={container.path('/elsewhere/daemon.json')}"
-    assert container.run("--bip=y") == ["dockerd", "--bip=y", config_file]
+    assert container.run("--bip=y") == ["dockerd", config_file, "--bip=y"]
+
+
+def test_no_flag_takes_the_config_file_for_its_value(container: Container) -> None:
+    """It comes first: behind a flag without a value dockerd would read /etc/docker/daemon.json."""
+    container.env["DINP_DAEMON_CONFIG_KEYS"] = ""
+    copy = container.path("/var/lib/dinp/daemon.json")
+    assert container.run("--label") == ["dockerd", f"--config-file={copy}", "--label"]
 
 
 def test_hosts_in_daemon_json_are_an_error(container: Container) -> None:

@@ -415,6 +415,7 @@ _FOREIGN: dict[str, tuple[Any, ...]] = {
 _FOREIGN_VARIABLES: list[Any] = [
     *({"name": name, "value": "theirs"} for name in ("LD_PRELOAD", "PATH", "DINP_X", "AWS_REGION")),
     *({"name": name, "value": "theirs"} for name in ("DOCKER_HOST", "HTTP_PROXY", "NO_PROXY")),
+    *({"name": name, "value": "theirs"} for name in ("OPENSSL_CONF", "XTABLES_LIBDIR", "HOME")),
     {"name": "DINP_SOCKET_LINKS", "value": "/evil"},
 ]
 

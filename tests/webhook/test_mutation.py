@@ -250,3 +250,16 @@ def test_a_plan_is_whole(case: Case) -> None:
     elsewhere = copy.deepcopy(pod)
     assert mutate(pod, plan) == mutate(elsewhere, pickle.loads(pickle.dumps(plan)))  # noqa: S301 - our own
     assert msgspec.json.encode(plan)  # and can be printed
+
+
+@pytest.mark.parametrize("mounted", ["/elsewhere", "/share/x"])
+def test_a_share_of_the_users_own(mounted: str) -> None:
+    """The first pass takes it away already, so that the second one finds nothing to do."""
+    container = build.container(volumeMounts=[build.mount("dinp-share-0", mounted)])
+    pod = build.asking("sidecar", container, annotations={"dinp.io/share": "/share"})
+    once = done(pod)
+    assert done(cast("Pod", once)) is once
+    (container,) = once["spec"]["containers"]
+    assert ["/share"] == [
+        m["mountPath"] for m in container["volumeMounts"] if m["name"] == "dinp-share-0"
+    ]

@@ -255,10 +255,11 @@ def test_a_dind_that_is_there_is_dinps(case: Case) -> None:
         system = {path: name for path, name in ours.items() if names.is_dinps_volume(name)}
         assert system.items() <= theirs.items()
         assert not any(names.is_system(path) for path in theirs.keys() - ours.keys())
-    reserved = {var["name"] for var in pods.env(found)} & {"LD_PRELOAD", "PATH", "DOCKER_HOST"}
-    assert not reserved
+    assert not _OBEYED & {var["name"] for var in pods.env(found)}
+    assert not any(mount.get("mountPropagation") for mount in pods.mounts(found))
 
 
+_OBEYED = {"LD_PRELOAD", "PATH", "DOCKER_HOST", "OPENSSL_CONF", "XTABLES_LIBDIR", "HOME"}
 _ALSO = {"imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy", "resources"}
 
 

@@ -207,12 +207,18 @@ def _dockerd_args(key: str, value: str, _config: Config) -> object:
     if not args or not all(arg.startswith("--") for arg in args):
         return _bad(key, value, "expected flags, each as --flag=value")
     for arg in args:
-        if not _ALLOWED_FLAG.fullmatch(arg.partition("=")[0]):
+        flag, has_value, _ = arg.partition("=")
+        if not _ALLOWED_FLAG.fullmatch(flag):
             allowed = ", ".join(f"--{name}=…" for name in ALLOWED_FLAGS)
             return Reason.FLAG_NOT_ALLOWED.say(value=arg, allowed=allowed)
+        if not has_value and flag not in _SWITCHES:
+            # dockerd would take the next argument for its value, be it a flag of dinp's.
+            return _bad(key, value, f"{flag} needs a value, as {flag}=value")
     return args
 
 
+# dockerd's booleans: without a value they are true.
+_SWITCHES: Final = frozenset({"--ipv6", "--ip6tables"})
 _ALLOWED_FLAG = re.compile("|".join(fnmatch.translate(f"--{name}") for name in ALLOWED_FLAGS))
 _REGISTRY = re.compile(
     r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"

@@ -195,7 +195,8 @@ def _links(pod: Pod, clients: Iterable[Client], mounts: Iterable[VolumeMount]) -
     `mounts` are the daemon's.
 
     Not inside a mirrored mount: the link would lie in the user's volume, under the very
-    path where the runtime mounts the client's socket.
+    path where the runtime mounts the client's socket. Nor at a path of the system's: it would
+    hide what the daemon's container needs there.
     """
     migrating = {client.name: set(client.socket_paths) for client in clients}
     paths = [
@@ -212,7 +213,10 @@ def _links(pod: Pod, clients: Iterable[Client], mounts: Iterable[VolumeMount]) -
         path
         for path in dict.fromkeys(paths)
         # A line break would be two links: dind.sh reads one a line.
-        if path not in node_docker.DEFAULT_PATHS and "\n" not in path and not trees.hold(path)
+        if path not in node_docker.DEFAULT_PATHS
+        and "\n" not in path
+        and bind_mounts.may_be_at(path)
+        and not trees.hold(path)
     ]
 
 

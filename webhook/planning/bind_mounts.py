@@ -4,7 +4,7 @@
 file system: it finds the files only where both see one volume at one path.
 
 Not mirrored: dinp's own mounts, the node's Docker, volumes with a ServiceAccount token, paths
-that the daemon's container needs for itself, subPathExpr (its variables are not the daemon's),
+that the daemon's container needs for itself, its certificate authorities, subPathExpr (its variables are not the daemon's),
 and subPath of a volume that an init container writes (the daemon starts before it, and the
 kubelet would create the missing file as a directory).
 """
@@ -54,7 +54,12 @@ def mirror(
     for container in sorted(clients, key=lambda c: (c["name"] != default, c["name"] in init)):
         for at, mount in enumerate(pods.mounts(container)):
             path = pods.clean_path(mount["mountPath"])
-            if (container["name"], at) not in excluded and _is_eligible(mount, path):
+            if (container["name"], at) in excluded:
+                continue
+            if names.is_trust(path):
+                blanks = {"container": container["name"], "path": path}
+                result.warnings.append(Reason.TRUST.say(**blanks))
+            elif _is_eligible(mount, path):
                 _add(result, container, mount, path)
     return tuple(mount for mount, _ in result.by_path.values()), tuple(result.warnings)
 

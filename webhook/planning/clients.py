@@ -96,7 +96,7 @@ def _client(
     elsewhere = endpoint.SIDECAR[former] if former and changed else None
     env = client_env.client_env(container, where, _node_paths(found), elsewhere)
     mounts = (*share.mounts(settings.share), *(where.mounts if env.uses_daemon else ()))
-    gone = () if former is None else _left_over(container, mounts, elsewhere)
+    gone = _left_over(container, mounts, elsewhere)
     return Client(
         name=container["name"],
         variables=env.variables,
@@ -122,7 +122,10 @@ def _node_paths(found: Iterable[NodeMount]) -> frozenset[str]:
 def _left_over(
     container: Container, wanted: Iterable[VolumeMount], former: Endpoint | None
 ) -> Iterator[Replacement]:
-    """Mounts that dinp made for a dinp-dind that was asked for otherwise, and then was at `former`."""
+    """Mounts that dinp made for a dinp-dind that was asked for otherwise, and then was at `former`.
+
+    Shares that nobody asks for go in the first pass, too: a second one would not know whose they are.
+    """
     made = {(mount["name"], mount["mountPath"]) for mount in (former.mounts if former else ())}
     kept = {(mount["name"], mount["mountPath"]) for mount in wanted}
     for at, mount in enumerate(pods.mounts(container)):

@@ -92,14 +92,21 @@ def _container_names(question: Question) -> Finding | None:
         name = container["name"]
         if not names.is_dinps_container(name):
             continue
-        ours = any(names.is_dinps_volume(mount["name"]) for mount in pods.mounts(container))
-        if not (ours and _is_dind_or_other(container)):
+        if not _is_of_an_earlier_pass(container, question):
             return _taken("init container", name, "$.spec.initContainers")
     return None
 
 
-def _is_dind_or_other(container: Container) -> bool:
-    return container["name"] != names.DIND or dind.is_dinps(container)
+def _is_of_an_earlier_pass(container: Container, question: Question) -> bool:
+    """A dinp-dind, what may be beside one, or the CLI of a shared mode; the rest is somebody's own."""
+    name = container["name"]
+    if name == names.DIND:
+        return dind.is_dinps(container)
+    volumes = {mount["name"] for mount in pods.mounts(container)}
+    if question.found.dind is not None:
+        return any(map(names.is_dinps_volume, volumes))
+    is_cli = name == names.CLI_CONTAINER and question.settings.mode.is_shared
+    return is_cli and names.CLI in volumes
 
 
 def _volume_names(question: Question) -> Finding | None:

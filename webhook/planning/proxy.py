@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -36,11 +37,22 @@ def proxy(client: Container, settings: Settings) -> tuple[tuple[EnvVar, ...], tu
         variable = declared.get(name)
         if variable is None:
             continue
-        if "$(" in (variable.get("value") or ""):
+        if _refers(variable.get("value") or ""):
             warnings.append(Reason.PROXY_REFERENCE.say(name=name, container=client["name"]))
         elif (copy := _copied(variable)) is not None:
             copied.append(copy)
     return tuple(copied), tuple(warnings)
+
+
+def _refers(value: str) -> bool:
+    """Whether the kubelet finds `$(NAME)` in it: `$$` is a dollar, and `$(` without an end a text."""
+    for found in _DOLLARS.finditer(value):
+        if found[0] == "$(":
+            return value.find(")", found.end()) >= 0
+    return False
+
+
+_DOLLARS: Final = re.compile(r"\$[$(]")
 
 
 def _proxy_variable(name: str, value: str | FromSecret) -> EnvVar:
@@ -61,4 +73,4 @@ def _copied(variable: EnvVar) -> EnvVar | None:
         if value == endpoint.LOCALHOST:
             return None
         value = value.removesuffix(f",{endpoint.LOCALHOST}")
-    return {"name": name, "value": value}
+    return {"name": name, "value": value} if value else None

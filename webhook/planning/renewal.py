@@ -2,8 +2,8 @@
 
 It is there on reinvocation, in an exported Pod that is applied again, in one of an older dinp,
 or because the Pod's author wrote it, as policies may admit a privileged container of the name
-dinp-dind. So what a container runs, and as what, is dinp's alone. What other webhooks give every
-container stays where it changes nothing of that.
+dinp-dind. So what a container runs, and as what, is dinp's alone. What other webhooks are known to
+give every container stays, where it changes nothing of that.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def _gone(_there: Any, _made: Any) -> object:
 
 
 def _probe(there: Any, made: Any) -> Any:
-    same = isinstance(there, dict) and {**_PROBE_DEFAULTS, **there} == {**_PROBE_DEFAULTS, **made}
+    if there is None or made is None:
+        return made
+    same = {**_PROBE_DEFAULTS, **there} == {**_PROBE_DEFAULTS, **made}
     return there if same else made
 
 
@@ -94,17 +96,33 @@ FIELDS: Final[Mapping[str, Row]] = {
     "terminationMessagePolicy": _theirs,
 }
 
-# Variables that say what runs, or where the daemon listens, by how their names begin. Of
-# another's they go, also where dinp sets none of them now.
-_RESERVED: Final = (
-    "DINP_",  # dind.sh
-    "DOCKER",  # dockerd, its entrypoints, RootlessKit, and the CLI of the probe
-    "LD_",  # the loader: LD_PRELOAD
-    "BASH_",  # shells
+# Variables of others that stay: what known webhooks, and policies of many clusters, give every
+# container. Nobody knows all variables that choose what a program of the image's loads, runs or
+# trusts (OPENSSL_CONF, XTABLES_LIBDIR, GIT_SSH_COMMAND, AWS_CONFIG_FILE): so any other goes.
+_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
+_FREE_NAMES: Final = frozenset(
+    {
+        *_PROXIES,
+        *map(str.lower, _PROXIES),
+        *("TZ", "LANG", "LANGUAGE", "LC_ALL", "GOMAXPROCS", "GOMEMLIMIT"),
+        *("POD_NAME", "POD_NAMESPACE", "POD_IP", "POD_UID", "NODE_NAME", "NODE_IP", "HOST_IP"),
+        # EKS: amazon-eks-pod-identity-webhook, for roles of ServiceAccounts and for Pod identity.
+        *("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_REGION", "AWS_DEFAULT_REGION"),
+        *("AWS_STS_REGIONAL_ENDPOINTS", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        # azure-workload-identity; AKS adds KUBERNETES_*.
+        *("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"),
+        "AZURE_AUTHORITY_HOST",
+        # The entrypoint's choice of iptables.
+        "DOCKER_IPTABLES_LEGACY",
+    }
 )
-_RESERVED_NAMES: Final = frozenset({"PATH", "ENV"})
-# But for these: the entrypoint's choice of iptables hands out nothing.
-_FREE: Final = frozenset({"DOCKER_IPTABLES_LEGACY"})
+# No program of the image reads these.
+_FREE: Final = (
+    "KUBERNETES_",
+    "DD_",  # Datadog's admission controller
+    "DT_",  # Dynatrace's operator
+)
 # Variables that an earlier dinp may have set: nobody misses them.
 _OURS: Final = ("DINP_", "DOCKER_MIN_API_VERSION", "DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS")
 
@@ -135,17 +153,17 @@ def _with(container: Container, field: str, old: Sequence[Any], new: Sequence[An
 
 
 def _variables(there: Container, made: Container) -> Sequence[EnvVar]:
-    """dinp's first, and others that are not reserved."""
+    """dinp's first, and others that may stay."""
     ours = {var["name"] for var in pods.env(made)}
-    both = [var for var in pods.env(there) if var["name"] in ours or not _is_reserved(var["name"])]
+    both = [var for var in pods.env(there) if var["name"] in ours or _is_free(var["name"])]
     others = [var for var in both if var["name"] not in ours]
     in_place = edits.with_env({"name": "", "env": both}, pods.env(made))
     by_name = {var["name"]: var for var in pods.env(in_place)}
     return [*(by_name[var["name"]] for var in pods.env(made)), *others]
 
 
-def _is_reserved(name: str) -> bool:
-    return (name.startswith(_RESERVED) and name not in _FREE) or name in _RESERVED_NAMES
+def _is_free(name: str) -> bool:
+    return name in _FREE_NAMES or name.startswith(_FREE)
 
 
 def mounts(
@@ -165,7 +183,7 @@ def mounts(
         elif not (names.is_dinps_volume(mount["name"]) or mount["name"] in credentials) and (
             bind_mounts.may_be_at(path)
         ):
-            others.append(mount)
+            others.append(_quiet(mount))
     return [*wanted.values(), *others]
 
 
@@ -178,9 +196,19 @@ def _at_one_path(
     """
     if not names.is_dinps_volume(ours["name"]) and there["name"] not in credentials:
         if bind_mounts.source(there) != bind_mounts.source(ours):
-            return ours if names.is_dinps_volume(there["name"]) else there
+            return ours if names.is_dinps_volume(there["name"]) else _quiet(there)
         ours = bind_mounts.looser(there, ours)
     return there if _said(there) == _said(ours) else ours
+
+
+def _quiet(mount: VolumeMount) -> VolumeMount:
+    """Without mountPropagation, as what dinp mirrors."""
+    if _PROPAGATION not in mount:
+        return mount
+    return cast("VolumeMount", {k: v for k, v in mount.items() if k != _PROPAGATION})
+
+
+_PROPAGATION: Final = "mountPropagation"
 
 
 def _said(mount: VolumeMount) -> dict[str, Any]:
@@ -236,6 +264,9 @@ def _lost_mounts(there: Container, new: Container, credentials: Collection[str])
     for mount in pods.mounts(there):
         path = pods.clean_path(mount["mountPath"])
         name = mount["name"]
-        if names.is_dinps_volume(name) or name in credentials or left.get(path) == name:
+        if names.is_dinps_volume(name) or name in credentials:
             continue
-        yield f"the mount of {name} at {path}"
+        if left.get(path) != name:
+            yield f"the mount of {name} at {path}"
+        elif mount.get(_PROPAGATION) not in {None, "None"}:
+            yield f"{_PROPAGATION} of {name} at {path}"

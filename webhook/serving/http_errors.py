@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 # What aiohttp raises for a client's malformed HTTP.
@@ -20,13 +20,20 @@ def allow(error: web.HTTPException) -> dict[str, str]:
 def logger() -> logging.Logger:
     """What aiohttp is to log with."""
     named = logging.getLogger("webhook.http")
-    named.addFilter(_without_traceback)
+    named.addFilter(_of_ours)
     return named
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """A client's malformed HTTP is not a fault of ours: aiohttp logs a traceback for it."""
-    if record.exc_info and isinstance(record.exc_info[1], MALFORMED):
+def _of_ours(record: logging.LogRecord) -> bool:
+    """Whether to log it. aiohttp logs a traceback for what clients do, too.
+
+    Of malformed HTTP a line without it is left; of a client that has left before its answer,
+    nothing.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, ClientConnectionResetError):
+        return False
+    if isinstance(error, MALFORMED):
         record.exc_info = None
         record.levelno, record.levelname = logging.WARNING, "WARNING"
     return True

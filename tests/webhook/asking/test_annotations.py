@@ -104,6 +104,8 @@ def test_good_values(expected: object, field: str, key: str, value: str) -> None
         ("each as --flag=value", "dockerd-args", "--mtu=1400 -H"),
         ("each as --flag=value", "dockerd-args", "--mtu 1400"),
         ("each as --flag=value", "dockerd-args", ""),
+        ("--label needs a value, as --label=value", "dockerd-args", "--label"),
+        ("--mtu needs a value, as --mtu=value", "dockerd-args", "--ipv6 --mtu --ip6tables"),
         ("allowed are --mtu=…", "dockerd-args", "--data-root=/x"),
     ],
 )

@@ -104,10 +104,16 @@ def test_group_in_sidecar_mode(group: int | None, pod: Pod, annotations: dict[st
         ("/host/docker.sock", "/host//docker.sock", []),
         (None, "/src/docker.sock", [build.mount("src", "/src")]),
         ("/srcs/docker.sock", "/srcs/docker.sock", [build.mount("src", "/src")]),
+        *(
+            (None, path, [])
+            for path in ("/usr/local/bin/dockerd-entrypoint.sh", "/dev/docker.sock")
+        ),
+        *((None, path, []) for path in ("/var/lib/dinp/daemon.json", "/run/docker/docker.sock")),
+        *((None, path, []) for path in ("/etc/ld-musl-x86_64.path", "/etc", "/", "usr/bin/runc")),
     ],
 )
 def test_links_to_the_socket(links: str | None, path: str, more: list[Any]) -> None:
-    """Each migrated path, but for Docker's own and those inside a mirrored mount."""
+    """Each migrated path, but for Docker's own, the system's, and those inside a mirrored mount."""
     mounts = [build.mount("socket", path), *more]
     pod = build.with_socket(build.container(volumeMounts=mounts), volumes=[{"name": "src"}])
     (dind,) = decided(pod).init_containers
@@ -132,6 +138,32 @@ def test_proxy_of_the_default_container() -> None:
     env = found.init_containers[0].get("env") or []
     assert [{"name": "HTTP_PROXY", "value": "http://proxy"}, secret] == env[1:]
     assert Reason.PROXY_REFERENCE in {warning.reason for warning in found.warnings}
+
+
+def test_an_empty_proxy_of_the_default_container() -> None:
+    """It is none, as an absent one: a second pass would take it for what the first one left."""
+    pod = proxied({"name": "HTTP_PROXY", "value": "http://proxy"}, {"name": "NO_PROXY", "value": ""},
+                  {"name": "https_proxy"})  # fmt: skip
+    assert [{"name": "HTTP_PROXY", "value": "http://proxy"}] == [
+        var
+        for var in decided(pod).init_containers[0].get("env") or ()
+        if "proxy" in var["name"].lower()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("refers", "value"),
+    [
+        *((True, value) for value in ("http://$(HOST)", "$$$(X)", "$()", "$(a$$(b)", "$$(a)$(b)")),
+        *((False, value) for value in ("http://u:p$$(x)@h", "$$$$(x)", "$(x", "$x", "a)$(", "$")),
+    ],
+)
+def test_a_reference_is_what_the_kubelet_expands(refers: bool, value: str) -> None:
+    """`$$(x)` is a text, and the daemon's kubelet makes the same of it as the client's."""
+    variable = {"name": "HTTP_PROXY", "value": value}
+    found = decided(proxied(variable))
+    assert refers == (Reason.PROXY_REFERENCE in {warning.reason for warning in found.warnings})
+    assert refers == (variable not in (found.init_containers[0].get("env") or ()))
 
 
 def test_proxy_of_the_config_file() -> None:

@@ -57,10 +57,12 @@ def test_paths_of_the_work(path: str) -> None:
             "//var//lib/docker/",
             "relative",
         ),
+        *("/etc/ld-musl-x86_64.path", "/etc/ld.so.preload", "/etc/ld.so.conf.d/x.conf"),
+        *("/etc/alternatives/iptables", "/etc/containerd/config.toml", "/etc/cdi", "/run/cdi/x"),
     ],
 )
 def test_paths_of_the_system(path: str) -> None:
-    """At, below or above what the daemon's image needs: never mirrored."""
+    """At, below or above what the daemon's image needs, and what chooses its code: never mirrored."""
     found = mirror(build.pod(with_mount("build", build.mount("work", path))))
     assert ((), []) == found
 
@@ -84,6 +86,19 @@ def test_what_configures_the_daemon(mirrored: bool, keys: str, path: str) -> Non
     found, warnings = mirror(build.pod(with_mount("build", build.mount("work", path))), config)
     assert mirrored == bool(found)
     assert ([] if mirrored else [Reason.DAEMON_CONFIG_MOUNT]) == warnings
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/etc/ssl", "/etc/ssl/", "/etc/ssl/certs", "/etc/ssl/certs/ca-certificates.crt"),
+        *("/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/pki", "/etc/pki/tls/certs/x.pem"),
+    ],
+)
+def test_what_the_daemon_trusts(path: str) -> None:
+    """A company's CAs would hide the public ones from every pull: the way for them is told."""
+    found = mirror(build.pod(with_mount("build", build.mount("ca", path))))
+    assert ((), [Reason.TRUST]) == found
 
 
 def test_the_nodes_docker_and_own_volumes_are_not_mirrored() -> None:
@@ -227,3 +242,29 @@ def test_a_file_that_an_init_container_renders(mirrored: bool, init: VolumeMount
     )
     assert mirrored == bool(found)
     assert ([] if mirrored else [Reason.SUB_PATH_FILE]) == [w.reason for w in warnings]
+
+
+def said(pod: Pod) -> list[str]:
+    """The warnings' text of a Pod, all of whose containers are clients."""
+    everyone = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+    found = find(pod, judged=False)
+    return [f.text for f in bind_mounts.mirror(pod, everyone, found, build.settings())[1]]
+
+
+def test_a_warning_says_what_is_so() -> None:
+    """A certificate is no token, two parts of one volume are no two volumes, and none is "written"."""
+    source: Any = {"podCertificate": {"signerName": "x/y", "keyType": "ED25519"}}
+    certificate: Any = {"name": "cert", "projected": {"sources": [source]}}
+    one = with_mount("one", build.mount("work", "/a"), build.mount("cert", "/cert"))
+    two = with_mount("two", build.mount("work", "/a", subPath="q"))
+    prepare = with_mount("prepare", build.mount("other", "/b", subPath="b"))
+    part = with_mount("part", build.mount("other", "/x", subPath="x"))
+    pod = build.pod(one, two, part, initContainers=[prepare], volumes=[certificate])
+    credentials, conflict, sub_path, prepares = said(pod)
+    assert "has a token" not in credentials
+    assert "credentials of the Pod (a token or a certificate)" in credentials
+    assert "different volumes at" not in conflict
+    assert "mount different volumes, or parts of one, at /a" in conflict
+    for text in (sub_path, prepares):
+        assert "is written by" not in text
+        assert "of a volume that an init container can write" in text

@@ -127,6 +127,30 @@ def test_an_init_container_of_the_users_under_a_name_of_dinps(name: str) -> None
     assert ("denied", Reason.NAME_TAKEN) == outcome(pod)
 
 
+@pytest.mark.parametrize(
+    ("asked", "annotations", "name", "volume"),
+    [
+        ("sidecar", {}, "dinp-seed-1", "dinp-run"),
+        ("sidecar", {"dinp.io/share": "/share:seed"}, "dinp-seed-0", "dinp-share-0"),
+        ("sidecar", {}, "dinp-cli", "dinp-run"),
+        ("daemonset", {}, "dinp-seed-0", "dinp-socket"),
+    ],
+)
+def test_an_init_container_that_belongs_to_no_daemon_of_dinps(
+    asked: str, annotations: dict[str, str], name: str, volume: str
+) -> None:
+    """It would run as it is, and go in the second pass: dinp's come after a dinp-dind, or as the CLI."""
+    there = build.container(name, image="mine", volumeMounts=[build.mount(volume, "/r")])
+    socket = {"name": volume, "hostPath": {"path": "/run/dinp/docker.sock", "type": "Socket"}}
+    pod = build.asking(
+        asked,
+        annotations=annotations,
+        volumes=[socket if volume == "dinp-socket" else {"name": volume, "emptyDir": {}}],
+        initContainers=[there],
+    )
+    assert ("denied", Reason.NAME_TAKEN) == outcome(pod)
+
+
 def test_a_volume_of_dinps_name_in_a_client() -> None:
     """A share's volume that the user mounts already would be mounted twice in the daemon."""
     container = build.container(volumeMounts=[build.mount("dinp-share-0", "/share")])

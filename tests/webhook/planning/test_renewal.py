@@ -46,6 +46,35 @@ def test_the_table_has_every_field_of_a_container() -> None:
     assert set(json.loads(text)["properties"]) == set(renewal.FIELDS)
 
 
+_EACH: dict[str, Any] = {
+    "name": "x",
+    "image": "x",
+    "resources": {"requests": {"cpu": "1"}},
+    "env": [{"name": "X", "value": "x"}],
+    "volumeMounts": [{"name": "x", "mountPath": "/x"}],
+    "startupProbe": {"exec": {"command": ["x"]}},
+    "terminationMessagePath": "/dev/termination-log",
+}
+
+
+@pytest.mark.parametrize("field", [*renewal.FIELDS, build.UNKNOWN])
+def test_what_is_on_one_side_only(field: str) -> None:
+    """Each row takes an absent field on either side, and says dinp's or the other's."""
+    value = _EACH.get(field, "x")
+    row = renewal.FIELDS.get(field, lambda *_: None)
+    assert row(None, None) is None
+    assert row(value, None) in (value, None)
+    assert row(None, value) in (value, None)
+    assert row(value, value) in (value, None)
+
+
+def test_a_seed_with_a_probe() -> None:
+    """dinp's have none, so it goes."""
+    seed: Any = {"name": "dinp-seed-0", "volumeMounts": [build.mount("dinp-share-0", "/r")]}
+    there: Any = {**seed, "restartPolicy": "Always", "startupProbe": PROBE}
+    assert seed == renewal.renewed(there, seed)
+
+
 PROBE = {"exec": {"command": ["sh", "-c", "evil"]}}
 
 
@@ -112,15 +141,21 @@ def variables(there: list[Any]) -> list[Any]:
 @pytest.mark.parametrize(
     ("stays", "name"),
     [
-        *((True, name) for name in ("AWS_REGION", "HTTPS_PROXY", "SSL_CERT_DIR", "ENVIRONMENT")),
-        (True, "DOCKER_IPTABLES_LEGACY"),
+        *((True, name) for name in ("HTTPS_PROXY", "no_proxy", "TZ", "LANG", "POD_NAME")),
+        *((True, name) for name in ("AWS_REGION", "AZURE_CLIENT_ID", "KUBERNETES_SERVICE_HOST")),
+        *((True, name) for name in ("DD_AGENT_HOST", "DOCKER_IPTABLES_LEGACY")),
         *((False, name) for name in ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKERD_ROOTLESS_X")),
         *((False, name) for name in ("DINP_DAEMON_CONFIG", "DINP_SOCKET_LINKS", "LD_PRELOAD")),
-        *((False, name) for name in ("PATH", "ENV", "BASH_ENV")),
+        *((False, name) for name in ("PATH", "ENV", "BASH_ENV", "PS4", "IFS", "HOME", "TMPDIR")),
+        *((False, name) for name in ("OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES")),
+        *((False, name) for name in ("XTABLES_LIBDIR", "XDG_CONFIG_HOME", "AWS_CONFIG_FILE")),
+        *((False, name) for name in ("SSL_CERT_DIR", "SSL_CERT_FILE", "GIT_SSH_COMMAND")),
+        *((False, name) for name in ("_DOCKERD_ROOTLESS_CHILD", "ROOTLESSKIT", "GODEBUG")),
+        *((False, name) for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "ANY_NEW_ONE", "hTTP_PROXY")),
     ],
 )
 def test_variables_of_others(stays: bool, name: str) -> None:
-    """They stay behind dinp's, but for those that say what runs and where the daemon listens."""
+    """Those of a list stay, behind dinp's: of any other nobody knows what program obeys it."""
     ours = list(made().get("env") or ())
     other = {"name": name, "value": "theirs"}
     assert variables([other, *ours]) == [*ours, *([other] if stays else [])]
@@ -160,6 +195,15 @@ def test_mounts_of_others(stays: bool, name: str, path: str) -> None:
     mount = build.mount(name, path)
     expected = [*OURS, *([(name, path)] if stays else [])]
     assert expected == paths([mount, *(made().get("volumeMounts") or ())], "token")
+
+
+@pytest.mark.parametrize("path", ["/other", "/work"])
+def test_mounts_of_others_propagate_nothing(path: str) -> None:
+    """As those that dinp mirrors: a privileged container would mount into the node's files."""
+    there = build.mount("other", path, mountPropagation="Bidirectional")
+    found = renewed(with_field("volumeMounts", [there])).get("volumeMounts") or []
+    assert [build.mount("other", path)] == [m for m in found if m["name"] == "other"]
+    assert renewed(with_field("volumeMounts", found)).get("volumeMounts") == found
 
 
 @pytest.mark.parametrize("path", ["/dinp", "/var/lib/docker/", TOKEN])
@@ -226,6 +270,12 @@ def test_same_resources(same: bool, there: Any, ours: Any) -> None:
         ("lifecycle", "lifecycle", {"preStop": PROBE}),
         ("variable LD_PRELOAD", "env", [{"name": "LD_PRELOAD", "value": "x"}]),
         ("the mount of other at /etc", "volumeMounts", [build.mount("other", "/etc/")]),
+        (
+            "mountPropagation of other at /x",
+            "volumeMounts",
+            [build.mount("other", "/x", mountPropagation="HostToContainer")],
+        ),
+        (None, "volumeMounts", [build.mount("other", "/x", mountPropagation="None")]),
     ],
 )
 def test_what_is_told(told: str | None, field: str, value: Any) -> None:

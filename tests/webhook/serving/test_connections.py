@@ -299,3 +299,39 @@ async def test_chunks_of_two_bytes(start_server: StartServer, ca: Authority) -> 
 
     assert (await answer(reader))[0] == 200
     writer.close()
+
+
+# ---- clients that leave --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("expects", [b"", b"Expect: 100-continue\r\n"])
+async def test_a_client_that_leaves_early_is_no_error(
+    expects: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its answer cannot be written, which is nobody's fault: no traceback of aiohttp's."""
+    left = asyncio.Event()
+
+    async def wait(request: web.Request) -> web.Response:
+        await until(lambda: request.transport is None)
+        left.set()
+        return web.Response(text="late")
+
+    async def go_on(request: web.Request) -> None:
+        await wait(request)
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    application = web.Application()
+    application.router.add_post("/", wait, expect_handler=go_on)
+    port = listening.Port(listening.bind("127.0.0.1", 0), most=5, seconds=5)
+    await port.open(application)
+    try:
+        _, writer = await plain(port.number)
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n" + expects + b"\r\n{}")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        await asyncio.wait_for(left.wait(), 5)
+        await asyncio.sleep(0.05)
+    finally:
+        await port.close()
+    assert [] == [record.message for record in caplog.records if record.name == "webhook.http"]
