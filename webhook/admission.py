@@ -153,9 +153,10 @@ def review(body: bytes | bytearray, rule: Rule, config: Config) -> Outcome:
     """
     try:
         return _reviewed(body, rule, config)
-    except RecursionError as error:
-        # Of what no field of a Pod's types is: the API server would not have sent it.
-        raise ReviewError("the Pod is nested too deeply") from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        # In a field that is not of a Pod's types, or that a first decoding has left out: the API
+        # server would not have sent it.
+        raise ReviewError(f"not an AdmissionReview of admission.k8s.io/v1: {error}") from error
 
 
 def _reviewed(body: bytes | bytearray, rule: Rule, config: Config) -> Outcome:

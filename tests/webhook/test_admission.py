@@ -326,3 +326,11 @@ def test_nesting_of_any_depth(where: str) -> None:
         except ReviewError:
             ended += 1
     assert ended
+
+
+def test_text_that_is_none_in_a_field_of_nobodys() -> None:
+    """The first decoding leaves it out, and a dinp-dind is decoded whole: no review, and no bug of ours."""
+    pod = build.asking("sidecar", initContainers=[build.container("dinp-dind", x="@")])
+    body = json.dumps(admission_review(pod)).encode().replace(b'"@"', b'"\xff"')
+    with pytest.raises(ReviewError):
+        admission.review(body, RULES["/pods/annotated"], Config())
