@@ -40,7 +40,7 @@ def _gone(_there: Any, _made: Any) -> object:
 
 
 def _probe(there: Any, made: Any) -> Any:
-    if there is None or made is None:
+    if not isinstance(there, dict) or made is None:  # no field of a type that nobody has checked
         return made
     same = {**_PROBE_DEFAULTS, **there} == {**_PROBE_DEFAULTS, **made}
     return there if same else made

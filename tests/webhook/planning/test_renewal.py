@@ -68,6 +68,13 @@ def test_what_is_on_one_side_only(field: str) -> None:
     assert row(value, value) in (value, None)
 
 
+@pytest.mark.parametrize("odd", [True, 3, "x", ["x"]])
+def test_a_probe_of_another_type(odd: Any) -> None:
+    """Nobody has checked it yet: the API server does so after dinp, and dinp's own takes its place."""
+    found = renewed(with_field("startupProbe", odd))
+    assert field_of(made(), "startupProbe") == field_of(found, "startupProbe")
+
+
 def test_a_seed_with_a_probe() -> None:
     """dinp's have none, so it goes."""
     seed: Any = {"name": "dinp-seed-0", "volumeMounts": [build.mount("dinp-share-0", "/r")]}
