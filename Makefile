@@ -91,7 +91,7 @@ bench-start: $(STAMP) ## measure how soon a Pod can use Docker, next to Pods wri
 check: $(STAMP) ## run ruff, import contracts, shellcheck and mypy, as CI does before the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --config .importlinter.toml
 	$(BIN)/shellcheck scripts/dind.sh scripts/start.sh tests/node/dockerd-entrypoint.sh tests/cgroup2/init.sh
 	$(BIN)/mypy
 
