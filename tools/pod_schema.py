@@ -15,10 +15,19 @@ KUBERNETES: Final = "1.34"
 utils.schema_contents = cache(utils.schema_contents)
 
 
+def validate(pod: Mapping[str, Any]) -> None:
+    """Hold a Pod against the strict schema.
+
+    Raises:
+        kubernetes_validate.ValidationError: names the field.
+    """
+    kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+
+
 def is_valid(pod: Mapping[str, Any]) -> bool:
     """Whether the strict schema accepts it."""
     try:
-        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+        validate(pod)
     except kubernetes_validate.ValidationError:
         return False
     return True

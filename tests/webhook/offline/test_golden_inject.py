@@ -30,7 +30,7 @@ def test_in_a_deployment_and_a_cron_job(case: Case, tmp_path: Path) -> None:
     """What stands in a template comes out as the Pod does at the webhook."""
     manifest, config = tmp_path / "in.yaml", tmp_path / "config.yaml"
     manifest.write_text(yaml.dump_all(wrapped(case.pod), Dumper=CSafeDumper), encoding="utf-8")
-    about = yaml.safe_load((case.folder / "case.yaml").read_text(encoding="utf-8"))
+    about = yaml.load((case.folder / "case.yaml").read_text(encoding="utf-8"), CSafeLoader)
     config.write_text(yaml.safe_dump(about.get("config", {})), encoding="utf-8")
     arguments = ["-f", str(manifest), "--config", str(config), "--namespace-labels"]
     result = CliRunner().invoke(inject, [*arguments, labels(case.rule)])
