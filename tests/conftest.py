@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -33,9 +33,6 @@ DAY = timedelta(days=1)
 
 # A worker that is interrupted ends its cluster; xdist would kill it after 10 s.
 NodeManager.EXIT_TIMEOUT = 60
-# Every test that pytest has found, also those that its -m leaves out.
-COLLECTED: Final = pytest.StashKey[list[pytest.Item]]()
-
 # The same examples everywhere, and no deadlines: on a busy machine any example may take long.
 # `make unit` takes a quarter of those that `make test` takes.
 settings.register_profile("quick", settings.get_profile("ci"), max_examples=25)
@@ -45,11 +42,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`pytest --update-golden` rewrites the written files of the golden cases."""
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Remember it: tools/test_suites.py asks whether each test is in a suite."""
-    item.config.stash.setdefault(COLLECTED, []).append(item)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -155,8 +155,7 @@ def _environment(suite: Suite) -> dict[str, str]:
 
 def _arguments(suite: Suite, *, coverage: bool) -> list[str]:
     measured = ["coverage", "run", "-m"] if coverage and suite.coverage else []
-    dist = {"files": "loadfile", "tests": "worksteal"}[suite.spread]
-    spread = ["-n", str(suite.workers), f"--dist={dist}"] if suite.workers > 1 else []
+    spread = ["-n", str(suite.workers), "--dist=loadfile"] if suite.workers > 1 else []
     spread += [f"--ignore={path}" for path in suite.without]
     options = [f"-m={suite.marks}", f"--junit-xml={_report(suite)}", "--durations=25"]
     return [*measured, "pytest", *options, *spread, *suite.paths]

@@ -18,8 +18,7 @@ class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Tests that run in one pytest, side by side with other suites.
 
     `paths` and `marks` are pytest's arguments; of `paths` it does not read what is in `without`.
-    Over `workers` processes, each with clusters of its own, `spread` deals files, or single
-    tests; `weight` is how many of the workers that run side by side the suite counts for. What it executes is measured where the command asks for that and `coverage` says so.
+    Over `workers` processes, each with clusters of its own, pytest-xdist deals files; `weight` is how many of the workers that run side by side the suite counts for. What it executes is measured where the command asks for that and `coverage` says so.
     `warm` is how many seconds the suite takes when everything is built,
     `cold` the same with all of its builds.
     """
@@ -34,7 +33,6 @@ class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     coverage: bool = False
     workers: int = 1
     weight: int = 0  # as many as its workers
-    spread: Literal["files", "tests"] = "files"
     warm: int = 0
     cold: int = 0
 
