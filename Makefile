@@ -32,7 +32,7 @@ run: $(STAMP) ## run the server with a throw-away certificate until ^C; ARGS="â€
 SUITES := $(BIN)/python -m tools.suites
 ifeq ($(strip $(ARGS)),)
 unit: $(STAMP) ## run the tests that need no root, no API server and no node; takes a minute
-	@HYPOTHESIS_PROFILE=quick $(SUITES) unit
+	@HYPOTHESIS_PROFILE=quick $(SUITES) unit --at-once 4 # one of them waits more than it works
 
 test: $(STAMP) ## run all tests that need no node, and measure their coverage; needs root; ARGS="-k word" runs a part of them
 	@$(BIN)/coverage erase
