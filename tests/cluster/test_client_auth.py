@@ -50,7 +50,9 @@ def blocks(language: str) -> list[str]:
     """The code of the section, without the indentation of its steps."""
     text = PAGE.read_text(encoding="utf-8")
     section = text.partition("## The API server proves who it is")[2].partition("\n## ")[0]
-    found = re.findall(rf"^( *)```{language}[^\n]*\n(.*?)^ *```$", section, re.MULTILINE | re.DOTALL)
+    found = re.findall(
+        rf"^( *)```{language}[^\n]*\n(.*?)^ *```$", section, re.MULTILINE | re.DOTALL
+    )
     return [re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) for indent, code in found]
 
 
