@@ -126,7 +126,11 @@ def host_mounts(container: Container, host_paths: dict[str, str]) -> Iterator[tu
 def is_migrated(container: Container) -> bool:
     """Whether an earlier pass has given the container a socket of dinp's instead of the node's."""
     return any(
-        mount["name"] == names.SOCKET
-        or (mount["name"] == names.RUN and mount.get("subPath") == "docker.sock")
+        mount["name"] == names.SOCKET or is_sidecars_socket(mount)
         for mount in pods.mounts(container)
     )
+
+
+def is_sidecars_socket(mount: VolumeMount) -> bool:
+    """Whether a mount is the sidecar's socket, which an earlier pass put in the place of the node's."""
+    return mount["name"] == names.RUN and mount.get("subPath") == "docker.sock"

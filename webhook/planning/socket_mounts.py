@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 
 from webhook import names
 from webhook.asking.rules import Mode
+from webhook.finding import node_docker
 from webhook.finding.node_docker import Kind, NodeMount
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, VolumeMount
@@ -48,6 +49,5 @@ def migrated_paths(container: Container, migrating: Collection[str] = ()) -> Ite
     `migrating` are the mountPaths of sockets that this pass migrates.
     """
     for mount in pods.mounts(container):
-        migrated = mount["name"] == names.RUN and mount.get("subPath") == "docker.sock"
-        if migrated or mount["mountPath"] in migrating:
+        if node_docker.is_sidecars_socket(mount) or mount["mountPath"] in migrating:
             yield pods.clean_path(mount["mountPath"])
