@@ -19,6 +19,7 @@ import pytest
 
 import scripts
 from tests.docker.test_dind_sh import SHELLS, until
+from tests.parts import needs
 
 START_SH = Path(scripts.__file__).with_name("start.sh")
 TEXT = scripts.source("start.sh")
@@ -119,7 +120,7 @@ def has_ipv6() -> bool:
     return False
 
 
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+needs_ipv6 = needs("IPv6 on loopback", is_there=has_ipv6())
 
 
 @dataclass

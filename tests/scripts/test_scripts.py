@@ -15,9 +15,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import scripts
+from tests.parts import needs
 
 BASH = shutil.which("bash")
-needs_bash = pytest.mark.skipif(BASH is None, reason="bash is the oracle")
+needs_bash = needs("bash, the oracle", is_there=BASH is not None)
 
 
 def parsed(text: str) -> str | None:

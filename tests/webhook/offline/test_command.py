@@ -15,6 +15,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from tests.parts import needs
 from webhook import admission
 from webhook.asking import rules
 from webhook.asking.config import Config
@@ -424,7 +425,7 @@ def test_diff() -> None:
     assert run("--diff", text=BUILDER).stdout == ""
 
 
-@pytest.mark.skipif(shutil.which("patch") is None, reason="needs the command patch")
+@needs("the command patch", is_there=shutil.which("patch") is not None)
 def test_a_diff_folds_the_start_script(tmp_path: Path) -> None:
     """It is one line and a count, which `patch` refuses; with --whole, `patch` makes the Pod of it."""
     asking = yaml.safe_dump(pod(inject="sidecar"))
