@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from statistics import median
 
 import pytest
 from hypothesis import settings
@@ -43,14 +44,18 @@ def seconds(reviewed: bytes, rule: Rule) -> float:
 
 
 def growth(few: Callable[[], float], many: Callable[[], float]) -> float:
-    """How many times as long `many` takes: the better of several measurements of each, in turns."""
-    least_few, least_many = float("inf"), float("inf")
+    """How many times as long `many` takes: the median of several turns, each with one of both side by side.
+
+    The least of each by itself would not do: one short turn alone on a core, and a busy neighbour in all
+    others, made 4 into 7.1.
+    """
+    turns: list[float] = []
     for _ in range(ATTEMPTS):
-        least_few = min(least_few, few())
-        least_many = min(least_many, many())
-        if least_many <= STEEPEST * least_few:
+        short = few()
+        turns.append(many() / short)
+        if median(turns) <= STEEPEST:
             break
-    return least_many / least_few
+    return median(turns)
 
 
 def n_of(family: Family) -> int:
