@@ -12,7 +12,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 PURE := webhook/admission.py,webhook/mutation.py,webhook/names.py,webhook/reasons.py,webhook/asking/*,webhook/finding/*,webhook/planning/*,webhook/pods/*
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run unit test e2e e2e-all apiserver cluster cluster-down soak attack attack-quick fuzz bench bench-start check corpus reasons lock pin sbom audit image clean
+.PHONY: help demo run unit test e2e e2e-all apiserver cluster cluster-down soak attack attack-quick fuzz bench bench-start check corpus cases reasons lock pin sbom audit image clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ check: $(STAMP) ## run ruff, import contracts, shellcheck and mypy, as CI does b
 
 corpus: $(STAMP) ## send every Pod of ../shared/corpus through the server, and print the tables
 	@$(BIN)/python -m tools.corpus $(ARGS)
+
+cases: $(STAMP) ## send every Pod of ../shared/cases through the server, and check what is wanted of each
+	@$(BIN)/python ../shared/cases/check.py $(BIN)/dinp $(ARGS)
 
 reasons: $(STAMP) ## write docs/reasons.md: each denial and warning with its cause and its cure
 	@$(BIN)/python -m tools.reasons
