@@ -94,7 +94,7 @@ def test_a_row_that_breaks_off_is_a_miss() -> None:
 def test_a_miss_says_all() -> None:
     """The row's name, what was sent, what was expected, and what was seen."""
     result = Result(row(), [at_most("a health check", 7.5, 5, "s")], 1.0)
-    text = "\n".join(report.lines([result]))
+    text = "\n".join(report.lines([result], 1.0))
     assert "MISS its name: what is sent. Must hold: what holds." in text
     assert "a health check: expected ≤ 5 s, saw 7.50 s" in text
     assert "0 of 1 rows hold, 1 figures" in text

@@ -63,5 +63,6 @@ ROWS: Final = (
         partial(look, POLICIES),
         is_quick=False,
         is_beside=True,
+        needs_api_server=True,
     ),
 )

@@ -11,14 +11,13 @@ _WIDTHS = (24, 66, 34, 34)
 _HEAD = ("part", "figure", "seen", "must be")
 
 
-def lines(results: Sequence[Result]) -> Iterator[str]:
-    """What to print at the end."""
+def lines(results: Sequence[Result], seconds: float) -> Iterator[str]:
+    """What to print at the end; `seconds` of all rows together, some of which run side by side."""
     yield from _cells(_HEAD, "verdict")
     yield "-" * (sum(_WIDTHS) + 2 * len(_WIDTHS) + len("verdict"))
     for result in results:
         yield from of(result)
     yield ""
-    seconds = sum(result.seconds for result in results)
     missed = [result for result in results if not result.is_well]
     for result in missed:
         yield from _miss(result)

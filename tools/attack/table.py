@@ -59,6 +59,7 @@ class Row:
     look: Look
     is_quick: bool = True
     is_beside: bool = False  # waits, or is no measurement: it runs beside the others
+    needs_api_server: bool = False  # a real one, built before anything is measured
 
 
 @dataclass(frozen=True, slots=True)
