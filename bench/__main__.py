@@ -1,6 +1,6 @@
 """`make bench`: how fast dinp is, next to the targets. Takes about six minutes.
 
-    python -m bench [--require-cluster] [--only PART …]
+    python -m bench [--require-cluster] [--only PART …] [--before COMMIT]
 
 Prints a table and writes build/bench/results.json. A target that is not met is a finding and
 no failure. Exit code 1: the real API server cannot be had, with --require-cluster; 2: a
@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench import beside, cluster, inprocess, load
+from bench import beside, cluster, inprocess, load, versus
 from bench.report import Part, Report
 from bench.servers import BenchError
 
@@ -36,14 +37,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure dinp.")
     parser.add_argument("--require-cluster", action="store_true", help="fail without API server")
     parser.add_argument("--only", nargs="+", choices=_PARTS, default=list(_PARTS))
+    parser.add_argument(
+        "--before",
+        metavar="COMMIT",
+        help="measure this checkout next to an older one, and no other part",
+    )
     options = parser.parse_args()
+    parts = {name: _PARTS[name] for name in options.only}
+    if options.before:
+        parts = {"versus": partial(versus.measure, options.before)}
     report = Report()
     code = 0
-    for name in options.only:
+    for name, measure in parts.items():
         report.noise()
         print(f"bench: {name} …", file=sys.stderr, flush=True)
         try:
-            report.parts.append(_PARTS[name]())
+            report.parts.append(measure())
         except BenchError as error:
             report.parts.append(_missing(name, error))
             code = code if name == "cluster" else 2

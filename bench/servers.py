@@ -76,14 +76,16 @@ def pin_children(pid: int, core: int) -> None:
 
 
 @contextmanager
-def dinp(program: Sequence[str] = DINP, *, core: int | None = None) -> Iterator[Running]:
-    """Run `dinp serve`, or what stands in for it; pinned to `core` once it is ready."""
+def dinp(
+    program: Sequence[str] = DINP, *, core: int | None = None, folder: Path | None = None
+) -> Iterator[Running]:
+    """Run `dinp serve` of the checkout in `folder`, or what stands in for it; pinned to `core` once it is ready."""
     with _directory() as directory:
         command = [*program, "--bind-address", "127.0.0.1", "--shutdown-delay", "0"]
         command += ["--secure-port", "0", "--health-port", "0"]
         command += ["--tls-cert-file", str(directory / "tls.crt")]
         command += ["--tls-private-key-file", str(directory / "tls.key")]
-        with _running(command, directory, core) as started:
+        with _running(command, directory, core, folder) as started:
             yield started
 
 
@@ -104,11 +106,13 @@ def _directory() -> Iterator[Path]:
 
 
 @contextmanager
-def _running(command: Sequence[str], directory: Path, core: int | None) -> Iterator[Running]:
+def _running(
+    command: Sequence[str], directory: Path, core: int | None, folder: Path | None = None
+) -> Iterator[Running]:
     began = time.perf_counter()
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", *command], stdout=log, stderr=log
+            [sys.executable, "-m", *command], cwd=folder, stdout=log, stderr=log
         )
     try:
         ports = _wait(process, directory / "log")
