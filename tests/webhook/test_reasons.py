@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import string
+from functools import cache
+from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests import golden_cases
 from tests.golden_cases import Case
 from webhook import admission
-from webhook.pods import bounds
+from webhook.planning import plan
+from webhook.pods import bounds, pod
+from webhook.pods.pod import Pod
 from webhook.reasons import Effect, Finding, Reason
 
 
@@ -46,6 +51,36 @@ def test_the_effect_is_what_happens(case: Case) -> None:
         assert () == found.warnings
     if effect is Effect.TOLD or (effect is Effect.BLOCKED and found.outcome == "mutated"):
         assert (found.finding.text,) == found.warnings
+
+
+# No golden case can reach these: the operation is no Pod's, it takes two passes, or a Pod of many pages.
+ELSEWHERE = {
+    Reason.OTHER_OPERATION: "test_admission.py",
+    Reason.ALREADY_DONE: "planning/test_plan.py",
+    Reason.TOO_LONG: "asking/test_excess.py",
+    Reason.MORE_WARNINGS: "planning/test_plan.py",
+}
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_each_is_reached(reason: Reason) -> None:
+    """A sentence that no Pod leads to is told to nobody, or nobody has read what it says of that Pod."""
+    if reason in ELSEWHERE:
+        tests = (Path(__file__).parent / ELSEWHERE[reason]).read_text(encoding="utf-8")
+        assert f"Reason.{reason.name}" in tests
+    else:
+        assert reason in _golden_reasons()
+
+
+@cache
+def _golden_reasons() -> set[Reason]:
+    found = set()
+    for case in golden_cases.all_cases():
+        found.add(admission.inject(case.pod, case.rule, case.config).finding.reason)
+        if pod.problem(case.pod) is None:
+            decided = plan.decide(cast("Pod", case.pod), case.rule, case.config)
+            found |= {warning.reason for warning in decided.warnings}
+    return found
 
 
 @pytest.mark.parametrize("reason", Reason)
