@@ -115,10 +115,9 @@ _OF_MOUNT: Final = {
 def _of_resources(resources: Resources, where: str) -> Iterator[Finding]:
     for field in ("requests", "limits"):
         amounts = cast("Mapping[str, Quantity]", resources.get(field) or {})
-        for name in RESOURCES:
-            amount = amounts.get(name)
+        for name, amount in amounts.items():
             # A number that JSON has is short.
-            if isinstance(amount, str) and len(amount) > bounds.QUANTITY:
+            if isinstance(amount, str) and len(amount) > bounds.QUANTITY and name in RESOURCES:
                 yield _over(f"{where}.{field}.{name}", len(amount), bounds.QUANTITY)
 
 
