@@ -16,25 +16,23 @@ from __future__ import annotations
 
 import ast
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import pytest
-import yaml
 
+from tests.guides.examples import EXAMPLES, GUIDES, Example, Said
 from tests.guides.files import FILES
 from tests.guides.keys import KEYS
 from tests.guides.pod import Pod
-from tests.test_docs import DOCS, Block, blocks, read, rows, spans
+from tests.test_docs import DOCS, blocks, read, rows, spans
 from tools.pod_schema import is_valid
 from webhook import admission
 from webhook.asking import config, rules
 from webhook.names import DIND
 from webhook.reasons import Reason
 
-GUIDES: Final = sorted(page for page in (DOCS / "ci").glob("*.md") if page.name != "README.md")
 each_guide = pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 
 # What a guide says and the webhook does not do yet, by the test's id. Each must fail until it is
@@ -54,67 +52,12 @@ PENDING: Final = {
     ),
 }
 
-_HEAD: Final = re.compile(r"# (?P<file>[^,]+?)(?:, (?P<when>before|after)\. (?P<says>.+)|\.)")
-_SAYS: Final = re.compile(r"(?:Without labels|Under (?P<labels>\S+)): (?P<outcome>.+)")
-
-
-class Said(NamedTuple):
-    """What a line of a block says of the Pods: under which labels of the namespace, what comes."""
-
-    labels: str
-    outcome: str
-
-
-class Example(NamedTuple):
-    """A block of a guide."""
-
-    page: Path
-    file: str
-    when: str | None
-    parsed: Any
-    said: list[Said]
-
-
-def said_by(line: str) -> Said:
-    """What such a line says."""
-    found = _SAYS.fullmatch(line)
-    assert found is not None, line
-    return Said(found["labels"] or "", found["outcome"])
-
-
-def example_of(page: Path, block: Block) -> Example:
-    """Read a block of YAML or TOML."""
-    first, *rest = block.text.splitlines()
-    head = _HEAD.fullmatch(first)
-    assert head is not None, f"{page.name}: a block begins with what it is, not with {first}"
-    lines = [head["says"]] if head["says"] else []
-    for line in rest:
-        if not line.startswith(("# Without labels", "# Under ")):
-            break
-        lines.append(line.removeprefix("# "))
-    parsed = (
-        tomllib.loads(block.text) if block.info == "toml" else list(yaml.safe_load_all(block.text))
-    )
-    return Example(page, head["file"], head["when"], parsed, [said_by(line) for line in lines])
-
-
-def examples(page: Path) -> Iterator[Example]:
-    """Yield the blocks of a guide that are YAML or TOML."""
-    for block in blocks(page):
-        if block.info.partition(" ")[0] in {"yaml", "toml"}:
-            yield example_of(page, block)
-
-
-EXAMPLES: Final = [example for page in GUIDES for example in examples(page)]
-
 
 def pods_of(example: Example) -> list[Pod]:
     """The Pods that the CI system makes of a block."""
     make = FILES[example.file]
     assert make is not None, f"{example.file} makes no Pod"
-    parsed = example.parsed
-    documents = parsed if isinstance(parsed, list) else [parsed]
-    return [pod for document in documents for pod in make(document)]
+    return [pod for document in example.documents for pod in make(document)]
 
 
 def outcome_of(pod: Pod, labels: str) -> str:
@@ -232,7 +175,7 @@ def used(file: str) -> set[str]:
         key
         for example in EXAMPLES
         if example.file == file
-        for document in (example.parsed if isinstance(example.parsed, list) else [example.parsed])
+        for document in example.documents
         for key in keys_of(document)
     }
 
@@ -314,14 +257,14 @@ def test_gitlab_pattern() -> None:
         kubernetes["pod_annotations_overwrite_allowed"]
         for example in mine
         if example.file == "config.toml"
-        for kubernetes in (runner["kubernetes"] for runner in example.parsed["runners"])
+        for kubernetes in (runner["kubernetes"] for runner in example.documents[0]["runners"])
         if "pod_annotations_overwrite_allowed" in kubernetes
     }
     asked = [
         value
         for example in mine
         if example.file == ".gitlab-ci.yml"
-        for name, value in example.parsed[0]["build"]["variables"].items()
+        for name, value in example.documents[0]["build"]["variables"].items()
         if name.startswith("KUBERNETES_POD_ANNOTATIONS_")
     ]
     assert len(asked) == 3
