@@ -30,6 +30,7 @@ from tests.test_docs import DOCS, blocks, read, rows, spans
 from tools.pod_schema import is_valid
 from webhook import admission
 from webhook.asking import config, rules
+from webhook.asking.annotations import TABLE
 from webhook.names import DIND
 from webhook.reasons import Reason
 
@@ -50,6 +51,7 @@ PENDING: Final = {
     "woodpecker: .woodpecker.yaml, dinp.io/inject=sidecar: left as it is": (
         "a daemon that no container would use is not added"
     ),
+    "dinp.io/cli": "docker, buildx and compose for clients that have none",
 }
 
 
@@ -127,9 +129,8 @@ def test_outcomes(example: Example, said: Said) -> None:
 
 def test_pending_are_there() -> None:
     """Each row of PENDING is of a block that is there."""
-    assert PENDING.keys() <= {
-        name_of(example, said) for example in EXAMPLES for said in example.said
-    }
+    said = {name_of(example, said) for example in EXAMPLES for said in example.said}
+    assert PENDING.keys() <= said | set(NAMED)
 
 
 @each_guide
@@ -248,6 +249,23 @@ def test_index_settings() -> None:
         for name in re.findall(r"\(([\w-]+\.md)\)", cells[0]):
             for setting in spans(cells[-1]):
                 assert setting in read(DOCS / "ci" / name), f"{name}: {setting}"
+
+
+def annotations_of(page: Path) -> set[str]:
+    """Each annotation and label of dinp's that a page names."""
+    return set(re.findall(r"dinp\.io/[a-z-]+[a-z]", read(page)))
+
+
+NAMED: Final = sorted({name for page in DOCS.glob("ci/*.md") for name in annotations_of(page)})
+LABELS: Final = {"dinp.io/migrate", "dinp.io/shared-daemon"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, id=name, marks=marks_of(name)) for name in NAMED]
+)
+def test_annotations(name: str) -> None:
+    """Guides name no annotation and no label that dinp does not have."""
+    assert name in LABELS | set(TABLE)
 
 
 def test_gitlab_pattern() -> None:
