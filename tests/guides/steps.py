@@ -54,9 +54,8 @@ def _task(name: str, task: Mapping[str, Any], annotations: Mapping[str, str]) ->
 
 def workflow(block: Any) -> list[Pod]:
     """Of a Workflow: one Pod for each template with a container."""
-    common = block["spec"].get("podMetadata", {}).get("annotations", {})
     return [
-        _argo(template, {**common, **template.get("metadata", {}).get("annotations", {})})
+        _argo(template, template.get("metadata", {}).get("annotations", {}))
         for template in block["spec"]["templates"]
         if "container" in template
     ]
