@@ -103,21 +103,27 @@ def _buildkite(step: Mapping[str, Any]) -> Pod:
 
 
 def woodpecker(block: Any) -> list[Pod]:
-    """Of .woodpecker.yaml: one Pod for each step (services are Pods of their own, too)."""
-    return [_woodpecker(step) for step in block["steps"]]
+    """Of .woodpecker.yaml: one Pod for each step, and one for each service.
+
+    Woodpecker's names are random; here they are those of the steps.
+    """
+    return [_woodpecker(step) for step in (*block["steps"], *block.get("services", ()))]
 
 
 def _woodpecker(step: Mapping[str, Any]) -> Pod:
-    name = f"wp-01k{step['name']}"
-    container: Pod = {"name": name, "image": step["image"], "command": ["/bin/sh", "-c"]}
+    container: Pod = {"name": step["name"], "image": step["image"]}
     container["env"] = variables(step.get("environment", {}))
+    if "commands" in step:
+        container["command"] = ["/bin/sh", "-c", "echo $CI_SCRIPT | base64 -d | /bin/sh -e"]
+    if step.get("privileged"):
+        container["securityContext"] = {"privileged": True}
     everywhere([container], {"name": "wp-default", "mountPath": "/woodpecker"})
     claim = {"claimName": "wp-default"}
     volumes = [{"name": "wp-default", "persistentVolumeClaim": claim}]
     options = step.get("backend_options", {}).get("kubernetes", {})
     spec = {"containers": [container], "volumes": volumes}
     labels = {"step": step["name"], "woodpecker-ci.org/repo-name": "app"}
-    return made(name, spec, labels=labels, annotations=options.get("annotations"))
+    return made(f"wp-{step['name']}", spec, labels=labels, annotations=options.get("annotations"))
 
 
 def drone(block: Any) -> list[Pod]:

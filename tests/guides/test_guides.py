@@ -48,7 +48,7 @@ PENDING: Final = {
     "teamcity: A Pod template, dinp.io/inject=sidecar: left as it is (own_daemon)": (
         "DOCKER_IN_DOCKER=start is a daemon"
     ),
-    "woodpecker: .woodpecker.yaml, dinp.io/inject=sidecar: left as it is": (
+    "woodpecker: .woodpecker.yaml, dinp.io/inject=sidecar: left as it is, left as it is": (
         "a daemon that no container would use is not added"
     ),
     "dinp.io/cli": "docker, buildx and compose for clients that have none",
