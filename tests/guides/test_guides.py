@@ -14,8 +14,6 @@ source.
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, cast
@@ -25,34 +23,17 @@ import pytest
 from tests.guides.examples import EXAMPLES, GUIDES, Example, Said
 from tests.guides.files import FILES
 from tests.guides.keys import KEYS
+from tests.guides.pending import PENDING, marks_of
 from tests.guides.pod import Pod
-from tests.test_docs import DOCS, blocks, read, rows, spans
 from tools.pod_schema import is_valid
 from webhook import admission
 from webhook.asking import config, rules
-from webhook.asking.annotations import TABLE
+from webhook.asking.rules import Rule
 from webhook.names import DIND
-from webhook.reasons import Reason
+from webhook.planning import plan
+from webhook.pods.pod import Pod as PodDict
 
 each_guide = pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
-
-# What a guide says and the webhook does not do yet, by the test's id. Each must fail until it is
-# built; the row that no longer fails goes.
-PENDING: Final = {
-    "argo-workflows: A Workflow, dinp.io/inject=sidecar: left as it is (own_daemon)": (
-        "a daemon behind argoexec emissary"
-    ),
-    "drone: .drone.yml, dinp.io/migrate=sidecar: left as it is": (
-        "no sidecar where the controller's client drops restartPolicy"
-    ),
-    "teamcity: A Pod template, dinp.io/inject=sidecar: left as it is (own_daemon)": (
-        "DOCKER_IN_DOCKER=start is a daemon"
-    ),
-    "woodpecker: .woodpecker.yaml, dinp.io/inject=sidecar: left as it is, left as it is": (
-        "a daemon that no container would use is not added"
-    ),
-    "dinp.io/cli": "docker, buildx and compose for clients that have none",
-}
 
 
 def pods_of(example: Example) -> list[Pod]:
@@ -62,12 +43,17 @@ def pods_of(example: Example) -> list[Pod]:
     return [pod for document in example.documents for pod in make(document)]
 
 
-def outcome_of(pod: Pod, labels: str) -> str:
-    """What the webhook does with a Pod, in the words of the guides."""
+def rule_of(labels: str) -> Rule:
+    """The rule of a namespace with these labels."""
     pairs = dict(label.split("=") for label in labels.split(",") if label)
     rule = rules.for_namespace("ci", pairs)
     assert rule is not None
-    result = admission.inject(pod, rule, config.Config())
+    return rule
+
+
+def outcome_of(pod: Pod, labels: str) -> str:
+    """What the webhook does with a Pod, in the words of the guides."""
+    result = admission.inject(pod, rule_of(labels), config.Config())
     if result.outcome == "denied":
         return f"refused ({result.finding.reason.value})"
     # A Pod that is left gets its reason into dinp.io/status, and nothing else.
@@ -101,13 +87,6 @@ def name_of(example: Example, said: Said) -> str:
     return f"{example.page.stem}: {example.file}, {said.labels or 'no labels'}: {said.outcome}"
 
 
-def marks_of(name: str) -> list[pytest.MarkDecorator]:
-    """The row of PENDING, as a mark."""
-    if name not in PENDING:
-        return []
-    return [pytest.mark.xfail(reason=PENDING[name], strict=True)]
-
-
 SAID: Final = [
     pytest.param(example, said, id=name, marks=marks_of(name))
     for example in EXAMPLES
@@ -127,10 +106,26 @@ def test_outcomes(example: Example, said: Said) -> None:
     assert said.outcome == ", ".join(outcomes)
 
 
-def test_pending_are_there() -> None:
-    """Each row of PENDING is of a block that is there."""
-    said = {name_of(example, said) for example in EXAMPLES for said in example.said}
-    assert PENDING.keys() <= said | set(NAMED)
+# QoS is no news of a Pod that asked for nothing; the shared daemons' two are in their guides.
+QUIET: Final = {"qos_changed", "bind_mounts_shared", "published_ports"}
+WHILE_PENDING: Final = {"unknown_annotation"} if "dinp.io/cli" in PENDING else set[str]()
+
+
+@pytest.mark.parametrize(
+    ("example", "said"),
+    [
+        pytest.param(example, said, id=name_of(example, said))
+        for example in EXAMPLES
+        for said in example.said
+        if example.when == "after"
+    ],
+)
+def test_after_is_quiet(example: Example, said: Said) -> None:
+    """Who follows a guide is not warned."""
+    for pod in pods_of(example):
+        decided = plan.decide(cast("PodDict", pod), rule_of(said.labels), config.Config())
+        reasons = {warning.reason.value for warning in decided.warnings}
+        assert reasons <= QUIET | WHILE_PENDING, decided.warnings
 
 
 @each_guide
@@ -193,100 +188,3 @@ def test_keys_of_every_file() -> None:
     """All but Kubernetes' own objects have their keys in KEYS; the schema knows those."""
     kubernetes = {"A Job", "A CronJob", "A Pod template", "A Deployment"}
     assert set(FILES) - kubernetes == set(KEYS)
-
-
-# ---- what else a guide says ------------------------------------------------------------------
-
-SECTIONS: Final = ["What to remove", "Timeouts", "Resources", "Several Pods", "When it fails"]
-
-
-@each_guide
-def test_sections(page: Path) -> None:
-    """Every guide answers the same questions in the same order."""
-    headings = re.findall(r"^## (.*)$", read(page), re.MULTILINE)
-    wanted = [*SECTIONS, "The way back"]
-    assert wanted == [heading for heading in headings if heading in wanted]
-    assert headings[:2] == ["Before", "After"]
-
-
-@each_guide
-def test_one_screen(page: Path) -> None:
-    """Before and after fit one screen each: at most 40 lines."""
-    for block in blocks(page):
-        assert len(block.text.splitlines()) <= 40, block.text
-
-
-@each_guide
-def test_python(page: Path) -> None:
-    """Python in a guide parses."""
-    for block in blocks(page):
-        if block.info == "python":
-            ast.parse(block.text)
-
-
-@each_guide
-def test_reasons(page: Path) -> None:
-    """A code in brackets at the end of a quoted refusal is one of dinp's."""
-    for block in blocks(page):
-        if block.info == "text":
-            codes = set(re.findall(r"\[(\w+)\]", block.text))
-            assert codes <= {reason.value for reason in Reason}, codes
-
-
-def test_index() -> None:
-    """docs/ci/README.md leads to every guide, and its table of outages has a row for each."""
-    index = DOCS / "ci" / "README.md"
-    assert {page.name for page in GUIDES} == set(re.findall(r"\]\(([\w-]+\.md)\)", read(index)))
-    outages = list(rows(index, "While dinp is away"))
-    linked = {name for cells in outages for name in re.findall(r"\(([\w-]+\.md)\)", cells[0])}
-    assert {page.name for page in GUIDES} == linked
-
-
-def test_index_settings() -> None:
-    """The settings that the index names stand in the guides that it links."""
-    index = DOCS / "ci" / "README.md"
-    for cells in rows(index, "While dinp is away"):
-        for name in re.findall(r"\(([\w-]+\.md)\)", cells[0]):
-            for setting in spans(cells[-1]):
-                assert setting in read(DOCS / "ci" / name), f"{name}: {setting}"
-
-
-def annotations_of(page: Path) -> set[str]:
-    """Each annotation and label of dinp's that a page names."""
-    return set(re.findall(r"dinp\.io/[a-z-]+[a-z]", read(page)))
-
-
-NAMED: Final = sorted({name for page in DOCS.glob("ci/*.md") for name in annotations_of(page)})
-LABELS: Final = {"dinp.io/migrate", "dinp.io/shared-daemon"}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, id=name, marks=marks_of(name)) for name in NAMED]
-)
-def test_annotations(name: str) -> None:
-    """Guides name no annotation and no label that dinp does not have."""
-    assert name in LABELS | set(TABLE)
-
-
-def test_gitlab_pattern() -> None:
-    """What a GitLab job asks for passes the runner's pattern, and nothing that is longer does."""
-    mine = [example for example in EXAMPLES if example.page.stem == "gitlab"]
-    (pattern,) = {
-        kubernetes["pod_annotations_overwrite_allowed"]
-        for example in mine
-        if example.file == "config.toml"
-        for kubernetes in (runner["kubernetes"] for runner in example.documents[0]["runners"])
-        if "pod_annotations_overwrite_allowed" in kubernetes
-    }
-    asked = [
-        value
-        for example in mine
-        if example.file == ".gitlab-ci.yml"
-        for name, value in example.documents[0]["build"]["variables"].items()
-        if name.startswith("KUBERNETES_POD_ANNOTATIONS_")
-    ]
-    assert len(asked) == 3
-    # Go's regexp.MatchString looks anywhere in the text, as re.search does.
-    assert [] == [value for value in asked if not re.search(pattern, value)]
-    for other in ("dinp.io/inject=daemonset", "x=y,dinp.io/inject=sidecar", "dinp.io/image=a"):
-        assert not re.search(pattern, other), other
