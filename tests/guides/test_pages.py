@@ -12,7 +12,7 @@ import pytest
 from tests.guides.examples import EXAMPLES, GUIDES
 from tests.guides.pending import PENDING, marks_of
 from tests.guides.test_guides import name_of
-from tests.test_docs import DOCS, blocks, read, rows, spans
+from tests.test_docs import DOCS, blocks, prose, read, rows, spans
 from webhook.asking.annotations import TABLE
 from webhook.reasons import Reason
 
@@ -35,6 +35,12 @@ def test_one_screen(page: Path) -> None:
     """Before and after fit one screen each: at most 40 lines."""
     for block in blocks(page):
         assert len(block.text.splitlines()) <= 40, block.text
+
+
+@each_guide
+def test_code_stays_on_its_line(page: Path) -> None:
+    """No code span breaks at the end of a line: it is searched for, and copied."""
+    assert [] == [line for line in prose(page).splitlines() if line.count("`") % 2]
 
 
 @each_guide
