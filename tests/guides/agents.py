@@ -143,14 +143,19 @@ def _arc_dind(spec: Pod) -> None:
 def runner_deployment(block: Any) -> list[Pod]:
     """Of the older controller's RunnerDeployment: a dind container unless `dockerEnabled: false`."""
     template = block["spec"]["template"]
-    image = template["spec"].get("image", "summerwind/actions-runner:latest")
-    containers: list[Pod] = [{"name": "runner", "image": image}]
+    runner: Pod = {"name": "runner", "image": "summerwind/actions-runner:latest"}
+    everywhere([runner], {"name": "runner", "mountPath": "/runner"})
+    containers = [runner]
+    volumes: list[Pod] = [{"name": "runner", "emptyDir": {}}]
     if template["spec"].get("dockerEnabled", True):
-        privileged = {"privileged": True}
-        containers.append({"name": "docker", "image": "docker:dind", "securityContext": privileged})
-    everywhere(containers[:1], {"name": "runner", "mountPath": "/runner"})
-    spec = {"containers": containers, "volumes": [{"name": "runner", "emptyDir": {}}]}
+        runner["env"] = variables({"DOCKER_HOST": "unix:///run/docker.sock"})
+        args = ["dockerd", "--host=unix:///run/docker.sock", "--group=123"]
+        dind: Pod = {"name": "docker", "image": "docker:dind", "args": args}
+        containers.append({**dind, "securityContext": {"privileged": True}})
+        everywhere(containers, {"name": "var-run", "mountPath": "/run"})
+        volumes.append({"name": "var-run", "emptyDir": {"medium": "Memory", "sizeLimit": "1M"}})
     annotations = (template.get("metadata") or {}).get("annotations")
+    spec = {"containers": containers, "volumes": volumes}
     return [made("app-runner-x7k2p", spec, annotations=annotations)]
 
 
