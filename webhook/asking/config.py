@@ -17,6 +17,8 @@ from webhook.asking import storage
 from webhook.pods import image, pod, quantity
 
 Resources = dict[str, str]
+# What each resource is, or `client`: as the clients have it.
+ResourcesOrClient = Resources | Literal["client"]
 Transport = Literal["tcp", "tls", "unix"]
 Gid = Annotated[int, msgspec.Meta(ge=0, le=2147483647)]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
@@ -94,10 +96,10 @@ class Sidecar(_Strict, frozen=True):
     image_pull_secret: Name | None = None
     transport: Transport = "tcp"
     rootless: bool = False
-    requests: Resources = msgspec.field(
+    requests: ResourcesOrClient = msgspec.field(
         default_factory=lambda: {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "1Gi"}
     )
-    limits: Resources = {}
+    limits: ResourcesOrClient = {}
     # Under a LimitRange: without limits of its own the daemon would get the default ones.
     limit_range_limits: Resources = msgspec.field(
         default_factory=lambda: {"cpu": "2", "memory": "4Gi"}
@@ -234,11 +236,12 @@ def _check(config: Config) -> None:
 
 
 def _resources(sidecar: Sidecar, field: str) -> Resources:
-    return {
+    said = {
         "requests": sidecar.requests,
         "limits": sidecar.limits,
         "limitRangeLimits": sidecar.limit_range_limits,
     }[field]
+    return {} if said == "client" else said
 
 
 def _check_image(value: str, path: str) -> None:

@@ -111,7 +111,9 @@ def transport_of(existing: Container) -> Transport:
 def volumes(settings: Settings) -> Iterator[Volume]:
     """The volumes that dinp-dind needs."""
     yield {"name": names.RUN, "emptyDir": {}}
-    yield storage.volume(settings.storage)
+    data = storage.volume(settings.storage)
+    if data is not None:
+        yield data
     if settings.transport == "tls":
         yield {"name": names.CERTS, "emptyDir": {"medium": "Memory"}}
     if settings.daemon_config is not None:
@@ -197,7 +199,7 @@ def _environment(settings: Settings) -> Iterator[EnvVar]:
 def _own_mounts(settings: Settings) -> Iterator[VolumeMount]:
     data = _ROOTLESS_DATA_DIRECTORY if settings.rootless else _DATA_DIRECTORY
     yield {"name": names.RUN, "mountPath": names.DIRECTORY}
-    yield {"name": names.STORAGE, "mountPath": data}
+    yield {"name": storage.volume_name(settings.storage), "mountPath": data}
     if settings.transport == "tls":
         yield {"name": names.CERTS, "mountPath": names.CERTS_PATH}
     if settings.daemon_config is not None:

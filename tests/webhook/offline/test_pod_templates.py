@@ -148,3 +148,21 @@ def test_metadata_that_is_none() -> None:
     """Metadata of another type is left for the API server to refuse."""
     (template,) = found({"kind": "Job", "spec": {"template": {"metadata": 1, "spec": SPEC}}})
     assert template.value is pod_templates.pod_of(template, "ci")
+
+
+@pytest.mark.parametrize("volumes", [{}, {"volumes": []}, {"volumes": [{"name": "a"}]}])
+def test_claims_of_a_stateful_set(volumes: dict[str, Any]) -> None:
+    """Its Pods have a volume for each; of the template nothing changes by that."""
+    spec = {**SPEC, **volumes}
+    claims = [{"metadata": {"name": "data"}}]
+    value = {
+        "kind": "StatefulSet",
+        "metadata": {"name": "r"},
+        "spec": {"template": {"spec": spec}, "volumeClaimTemplates": claims},
+    }
+    (template,) = found(value)
+    pod = pod_templates.pod_of(template, "ci")
+    assert pod["metadata"]["name"] == "r-0"
+    first = {"name": "data", "persistentVolumeClaim": {"claimName": "data-r-0"}}
+    assert [first, *volumes.get("volumes", [])] == pod["spec"]["volumes"]
+    assert template.value == pod_templates.template_of(pod, template)
