@@ -259,6 +259,11 @@ class Reason(Enum):
         Effect.WARNING,
         "container {container} mounts {path} of the node at {mount_path}: the mount stays as it is, and shows nothing of the injected daemon",
     )
+    CLI_PATH_TAKEN = (
+        "cli_path_taken",
+        Effect.WARNING,
+        "container {container} gets no docker CLI (dinp.io/cli), as its mount at {path} is in the way; take the mount out, or put a CLI there",
+    )
     SUB_PATH_EXPR = (
         "sub_path_expr",
         Effect.WARNING,

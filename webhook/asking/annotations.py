@@ -261,6 +261,7 @@ TABLE: Final = {
         Annotation("dinp.io/requests", _resources, "requests"),
         Annotation("dinp.io/limits", _resources, "limits"),
         Annotation("dinp.io/storage", _storage, "storage"),
+        Annotation("dinp.io/cli", _boolean, "cli", longest=bounds.NAME),
         Annotation("dinp.io/share", _share, "share"),
         Annotation(
             "dinp.io/registry-mirrors",

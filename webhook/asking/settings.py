@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True):
     registry_mirrors: tuple[str, ...]
     insecure_registries: tuple[str, ...]
     daemon_config: DaemonConfig | None
+    cli: bool  # the docker CLI in the clients
     # What only the config file says.
     default_image: str  # `sidecar.image`; shared modes take the docker CLI out of it
     rootless_image: str
@@ -68,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True):
     default_address_pools: tuple[AddressPool, ...]
     proxy: dict[Literal["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"], str | FromSecret] | None
     socket_group: int
+    certificate_authorities: str | None
     unprivileged_runtime_classes: tuple[str, ...]
     startup_seconds: int
     daemonset: Daemonset
