@@ -217,7 +217,9 @@ def parse(text: bytes) -> Config:
         message = " ".join(str(error).split())
         raise ConfigError(f"not valid YAML: {message}") from error
     try:
-        config = msgspec.convert({} if document is None else config_values.with_whole_namespaces(document), Config)
+        config = msgspec.convert(
+            {} if document is None else config_values.with_whole_namespaces(document), Config
+        )
     except msgspec.ValidationError as error:
         raise ConfigError(str(error)) from error
     _check(config)

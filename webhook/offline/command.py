@@ -115,7 +115,7 @@ def _read_config(_context: click.Context, _option: click.Parameter, path: str | 
     "--verbose",
     is_flag=True,
     show_envvar=True,
-    help="Also name the Pods that ask for nothing.",
+    help="Also name the Pods that ask for nothing, and the objects that have no Pod.",
 )
 @click.pass_context
 def inject(context: click.Context, /, **options: Any) -> None:
@@ -179,6 +179,8 @@ def _inject_object(
     """Yield what changes the object's Pods, as the same rooms decide that the server calls."""
     templates = list(pod_templates.templates(found))
     of_namespace = configs.of_namespace(config, namespace)
+    if not templates and found.kind != "Namespace":
+        report.without_pod(f"{found.kind} {namespace}/{found.name}")
     for template in templates:
         who = f"{found.kind} {namespace}/{found.name}"
         if len(templates) > 1:

@@ -9,7 +9,7 @@
 | every other with a Pod template: StatefulSet, DaemonSet, Job, custom resources, ... | itself |
 
 A Pod template is a mapping with a list at `spec.containers`, under a key that is or ends
-in `template`: `spec.template`, `spec.jobTemplate.spec.template`, RayCluster's
+in `template` or `templateSpec`: `spec.template`, `spec.jobTemplate.spec.template`, RayCluster's
 `spec.workerGroupSpecs[0].template`.
 """
 
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _OWNERS: Final = {"Deployment": ("apps/v1", "ReplicaSet"), "CronJob": ("batch/v1", "Job")}
+_TEMPLATES: Final = ("template", "Template", "templateSpec", "TemplateSpec")
 # What controllers and the API server write into a Pod, and a manifest does not show.
 _ADDED: Final = ("name", "generateName", "namespace", "ownerReferences")
 
@@ -88,7 +89,7 @@ def templates(found: KubernetesObject) -> Iterator[PodTemplate]:
 
 def _search(found: KubernetesObject, key: str, value: Any, path: str) -> Iterator[PodTemplate]:
     if isinstance(value, dict):
-        if key.endswith(("template", "Template")) and _has_containers(value):
+        if key.endswith(_TEMPLATES) and _has_containers(value):
             yield PodTemplate(found, path, _plain(value))
             return
         for name, at in value.items():
