@@ -150,6 +150,18 @@ def test_metadata_that_is_none() -> None:
     assert template.value is pod_templates.pod_of(template, "ci")
 
 
+def test_claims_beside_volumes_that_are_none() -> None:
+    """What the API server will refuse is not made into something else."""
+    claims = [{"metadata": {"name": "data"}}]
+    spec = {**SPEC, "volumes": "x"}
+    value = {
+        "kind": "StatefulSet",
+        "spec": {"template": {"spec": spec}, "volumeClaimTemplates": claims},
+    }
+    (template,) = found(value)
+    assert pod_templates.pod_of(template, "ci")["spec"]["volumes"] == "x"
+
+
 @pytest.mark.parametrize("volumes", [{}, {"volumes": []}, {"volumes": [{"name": "a"}]}])
 def test_claims_of_a_stateful_set(volumes: dict[str, Any]) -> None:
     """Its Pods have a volume for each; of the template nothing changes by that."""

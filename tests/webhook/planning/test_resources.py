@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import small_pods as build
+from webhook import admission
 from webhook.asking import config as configs
 from webhook.planning import resources
 from webhook.reasons import Reason
@@ -203,3 +204,29 @@ def test_clients_in_the_config_file() -> None:
     named = build.settings(config, requests="cpu=3", limits="cpu=3")
     expected = {"requests": {**REQUESTS, "cpu": "3"}, "limits": {"cpu": "3"}}
     assert expected == resources.daemon_resources(build.pod(client), named, [client])
+
+
+def test_clients_of_an_earlier_pass_count() -> None:
+    """Under the migrate label a later pass has other clients: those that have the node's socket now."""
+    socket = [build.mount("socket", "/var/run/docker.sock")]
+    large, little = {"cpu": "4", "memory": "4Gi"}, {"cpu": "1", "memory": "1Gi"}
+    big = build.container("big", volumeMounts=socket, resources={"limits": large})
+    small = build.container("small", volumeMounts=socket, resources={"limits": little})
+    asked = {f"dinp.io/{field}": "client" for field in ("requests", "limits")}
+    pod: Any = build.with_socket(big, annotations=asked)
+    first: Any = admission.inject(pod, build.MIGRATE_SIDECAR, build.DEFAULT).pod
+    other: Any = build.with_socket(small)
+    spec = first["spec"]
+    both = {
+        **first,
+        "spec": {
+            **spec,
+            "containers": [*spec["containers"], *other["spec"]["containers"]],
+            "volumes": [*spec["volumes"], *other["spec"]["volumes"]],
+        },
+    }
+    second: Any = admission.inject(both, build.MIGRATE_SIDECAR, build.DEFAULT)
+    assert second.operations
+    resources_: list[Any] = [build.dind(one).get("resources") for one in (first, second.pod)]
+    assert resources_[0] == resources_[1]
+    assert large == resources_[0]["limits"]

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from tests.webhook import small_pods as build
+from webhook import admission
 from webhook.asking.storage import Storage
 from webhook.planning import storage_volumes
+from webhook.pods import pod as pods
 from webhook.reasons import Reason
 
 VOLUME = Storage("volume", "data")
@@ -95,3 +97,20 @@ def test_a_claim_that_others_may_use(told: bool, storage: Storage, claim: str) -
     pod["metadata"]["name"] = "runner-0"
     found = storage_volumes.shared_claim(pod, storage)
     assert told == (found is not None)
+
+
+def _injected(pod: Any, storage: str) -> Any:
+    asked = {"dinp.io/inject": "sidecar", "dinp.io/storage": storage}
+    metadata = {"name": "x", "annotations": asked}
+    return admission.inject({**pod, "metadata": metadata}, build.ANNOTATED, build.DEFAULT).pod
+
+
+@pytest.mark.parametrize(
+    ("left", "storage"), [("b", "volume:b"), ("dinp-storage", "emptydir"), ("a", "volume:a")]
+)
+def test_another_volume_the_second_time(left: str, storage: str) -> None:
+    """A Pod that is applied again has its data where it asks now, whatever its dinp-dind has."""
+    pod = build.pod(volumes=[{"name": name, "emptyDir": {}} for name in "ab"])
+    second = _injected({"spec": _injected(pod, "volume:a")["spec"]}, storage)
+    mounts = {mount["mountPath"]: mount["name"] for mount in pods.mounts(build.dind(second))}
+    assert left == mounts["/var/lib/docker"]
