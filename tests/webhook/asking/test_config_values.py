@@ -33,7 +33,7 @@ def _certificate(name: str) -> x509.Certificate:
     return builder.public_key(KEY.public_key()).sign(KEY, hashes.SHA256())
 
 
-PEM = _certificate("a").public_bytes(serialization.Encoding.PEM).decode()
+PEM = _certificate("a" * 30).public_bytes(serialization.Encoding.PEM).decode()
 # Lengths that take one byte, two and three in DER.
 LONG = _certificate("b" * 60).public_bytes(serialization.Encoding.PEM).decode()
 SECRET = KEY.private_bytes(
@@ -46,6 +46,13 @@ SECRET = KEY.private_bytes(
 def _pem(der: bytes) -> str:
     body = base64.b64encode(der).decode()
     return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
+
+
+def _with_one_more(der: bytes) -> bytes:
+    """A certificate with a NULL behind its signature; its length takes two bytes."""
+    assert der[1] == 0x82
+    inside = der[4:] + b"\x05\x00"
+    return der[:2] + len(inside).to_bytes(2, "big") + inside
 
 
 DER = base64.b64decode("".join(PEM.splitlines()[1:-1]))
@@ -72,6 +79,8 @@ def test_authorities(text: str) -> None:
         ("certificate 1 does not parse", _pem(DER + b"\0")),
         ("certificate 1 does not parse", _pem(DER + DER)),
         ("certificate 1 does not parse", _pem(b"")),
+        # A fourth part, inside of a length that counts it.
+        ("certificate 1 does not parse", _pem(_with_one_more(DER))),
         ("certificate 1 does not parse", _pem(b"\x30\x03\x02\x01\x01")),
         ("more than 32 KiB", PEM * (bounds.AUTHORITIES // len(PEM) + 1)),
     ],
