@@ -667,6 +667,21 @@ def test_all_children_hold_the_lock(container: Container) -> None:
     assert container.path("has_lock").exists()
 
 
+def test_a_child_that_outlives_the_shell_holds_the_lock(container: Container) -> None:
+    """With a real flock: as long as the killed shell's dockerd is there, another one does not start."""
+    container.write("/bin/flock", '#!/bin/sh\nexec /usr/bin/flock "$@"\n')
+    killed = container.start()
+    container.wait_for("up")
+    killed.kill()
+    killed.wait(10)
+    second = container.start()
+    assert second.wait(20) == 1
+    assert container.runs() == 1
+    container.write("crash", "")  # the dockerd that was left ends
+    until(lambda: not container.path("crash").exists())
+    assert container.run() == ["dockerd"]
+
+
 def test_the_lock_is_waited_for(container: Container) -> None:
     """The last child of a container that has just ended may hold it for a moment."""
     waits = 'echo >>"$T/tries"; [ "$(wc -l <"$T/tries")" -gt 2 ]'
