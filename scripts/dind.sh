@@ -8,13 +8,14 @@
 #
 #   /dinp                     the directory that the daemon and its clients share
 #   /dinp/docker.sock         dockerd makes it
-#   /dinp/bin/docker          a copy of the image's docker command, for clients without one
+#   /dinp/bin                 copies of the image's docker command, for clients without one, and
+#                             of its plugins, for clients that are to have them
 #   /dinp/certs               transport tls: what a client needs; a volume in memory
 #   /dinp/server              transport tls: dockerd's own key and certificate
 #   /dinp-config              the user's ConfigMap, read only: daemon.json, *.crt
 #   /etc/docker/daemon.json   read where the ConfigMap has none
-#   /var/lib/docker           dockerd's data, and a lock
-#   /var/lib/dinp             the copy of daemon.json that dockerd reads
+#   /var/lib/docker           dockerd's data, and a lock; a directory each where data outlive Pods
+#   /var/lib/dinp             the copy of daemon.json that dockerd reads; the admin's authorities
 #   /usr/local/sbin/runc      a script that gives containers the daemon's OOM score
 #   /var/run/docker.pid       removed before dockerd starts: a crash leaves it behind
 #   /sys/fs/cgroup            cgroup v2 only: of this container, so that limits hold
@@ -23,6 +24,9 @@
 #
 #   DINP_DAEMON_CONFIG        where the ConfigMap is, instead of /dinp-config
 #   DINP_DAEMON_CONFIG_KEYS   the keys that daemon.json may set; unset: any
+#   DINP_DATA_OUTLIVES_POD    set where the data directory is on a volume that other Pods use later
+#   DINP_CERTIFICATE_AUTHORITIES  whom the daemon trusts beside the system's: PEM
+#   DINP_CLI_PLUGINS          names of the docker command's plugins to copy
 #   DINP_SOCKET_LINKS         where else to put a link to the socket: a path on each line
 #
 # It opens no connection but that to dockerd's socket, downloads nothing, and takes nothing that a
@@ -39,6 +43,7 @@ daemon='' # dockerd's process
 ready=''  # whether it has answered once
 keys=''   # what daemon.json sets: names, with a space between them
 mtu=''    # of the networks; empty: not known yet
+root=''   # dockerd's directory; empty: as its arguments say
 
 # The kubelet sends TERM; dockerd then stops its containers, and `keep_running` waits for it.
 end() {
@@ -64,11 +69,43 @@ find_directories() {
 }
 
 # Two daemons on one data directory destroy it. The kernel holds the lock, so it is gone however
-# this shell ends.
+# this shell ends: and all its children have it, as dockerd and containerd's shims may write for a
+# moment longer than the shell lives. Those of a container that has just ended get three seconds.
 lock_data_directory() {
     exec 9>"$data/.dinp.lock"
-    flock -n 9 ||
-        die "another daemon uses $data: give each Pod a volume of its own (dinp.io/storage)"
+    for _ in 1 2 3; do
+        ! flock -n 9 || return 0
+        sleep 1
+    done
+    die "another daemon uses $data: give each Pod a volume of its own (dinp.io/storage)"
+}
+
+# Sets root, dockerd's directory for this version and image store, where the data outlive the Pod:
+# an older dockerd cannot read what a newer one has written, and Docker does not take an image
+# store's images over into another. Data that were there before dinp had such directories stay in
+# use, as they are: dockerd has made containers/ in them. $@ are dockerd's arguments.
+find_data_root() {
+    [ -n "${DINP_DATA_OUTLIVES_POD:-}" ] || return 0
+    ! sets data-root || return 0
+    volume=$data
+    [ "$own" = /var/lib/dinp ] || volume=$data/data # rootless: the volume itself is not its own
+    if [ -d "$volume/containers" ]; then
+        echo "dinp: data of before are in $volume, and stay in use for any version of Docker" >&2
+        return 0
+    fi
+    version=$(dockerd --version | sed -n 's/^Docker version \([0-9][0-9A-Za-z.+~-]*\).*/\1/p')
+    store=default
+    if sets features || sets storage-driver; then
+        store=daemon.json
+    fi
+    for arg; do
+        case $arg in
+        --storage-driver=* | --feature=containerd-snapshotter*) store=$store-${arg##*=} ;;
+        esac
+    done
+    store=$(printf %s "$store" | tr -c 'a-z0-9.-' _)
+    root=$volume/${version:-unknown}-$store
+    mkdir -p "$root"
 }
 
 # --- daemon.json -------------------------------------------------------------------------------
@@ -131,9 +168,14 @@ check_keys() {
     fi
 }
 
-# Certificate authorities of registries: dockerd, a Go program, reads each *.crt in these folders.
+# Certificate authorities of registries: dockerd, a Go program, reads each file in these folders.
 # The variable replaces the system's folder, so that is named too.
 trust_certificates() {
+    if [ -n "${DINP_CERTIFICATE_AUTHORITIES:-}" ]; then
+        mkdir -p "$own/trust"
+        printf '%s\n' "$DINP_CERTIFICATE_AUTHORITIES" >"$own/trust/dinp.crt"
+        export SSL_CERT_DIR="${SSL_CERT_DIR:-/etc/ssl/certs}:$own/trust"
+    fi
     [ -d "$config" ] || return 0
     export SSL_CERT_DIR="${SSL_CERT_DIR:-/etc/ssl/certs}:$config"
 }
@@ -226,12 +268,21 @@ link_socket() {
     done
 }
 
-# One that is there stays, as a client may be running it. The rename shows it when it is whole.
-copy_docker_command() {
-    [ ! -x /dinp/bin/docker ] || return 0
+# A copy that is there stays, as a client may be running it. The rename shows it when it is whole.
+copy_for_clients() {
+    [ ! -x "/dinp/bin/$2" ] || return 0
     mkdir -p /dinp/bin
-    cp "$(command -v docker)" /dinp/bin/.new
-    mv /dinp/bin/.new /dinp/bin/docker
+    cp "$1" /dinp/bin/.new && mv /dinp/bin/.new "/dinp/bin/$2"
+}
+
+# A plugin that this image does not have is no reason not to start: without it, the client has an
+# empty directory at its path, which the docker command passes over.
+copy_docker_command() {
+    copy_for_clients "$(command -v docker)" docker
+    for plugin in ${DINP_CLI_PLUGINS:-}; do
+        copy_for_clients "/usr/local/libexec/docker/cli-plugins/$plugin" "$plugin" ||
+            echo "dinp: this image has no $plugin for the clients" >&2
+    done
 }
 
 # --- limits ------------------------------------------------------------------------------------
@@ -307,8 +358,7 @@ keep_running() {
     while [ -z "$stop" ]; do
         rm -f /var/run/docker.pid # of a dockerd that was killed: the next one would not start
         # The image's own entrypoint starts it; TINI_SUBREAPER, as it is not the first process.
-        # Without the lock: containerd's shims outlive a crash, and would hold it.
-        TINI_SUBREAPER=1 dockerd-entrypoint.sh "$@" 9>&- &
+        TINI_SUBREAPER=1 dockerd-entrypoint.sh "$@" &
         daemon=$!
         [ -z "$stop" ] || kill "$daemon" # TERM came before there was anybody to tell
         await_answer &
@@ -341,6 +391,7 @@ main() {
         keys=$(top_level_keys <"$json" | tr '\n' ' ')
     fi
     check_keys
+    find_data_root "$@"
     # dockerd refuses what both a flag and daemon.json set, so the file wins.
     for arg; do
         shift
@@ -353,9 +404,14 @@ main() {
         fi
         case $arg in
         --mtu=*) mtu=${arg#*=} ;;
+        --data-root=*)
+            arg=${arg#*=}
+            set -- "$@" "--data-root=${root:-$arg}"
+            ;;
         *) set -- "$@" "$arg" ;;
         esac
     done
+    [ -z "$root" ] || [ "$own" != /var/lib/dinp ] || set -- "$@" "--data-root=$root"
     trust_certificates
 
     find_mtu

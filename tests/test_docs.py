@@ -411,7 +411,7 @@ def test_config_parts() -> None:
         field.encode_name: _default_of(field)
         for struct in (
             *(config.AddressPool, config.LabelSelector, config.LabelSelectorRequirement),
-            *(config.FromSecret, config.SecretKeySelector),
+            *(config.FromSecret, config.SecretKeySelector, config.Namespaces),
         )
         for field in msgspec.structs.fields(struct)
         if field.encode_name != "key"  # of two of them, required in both

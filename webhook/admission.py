@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, cast
 import msgspec
 
 from webhook import __version__, names
+from webhook.asking import config as configs
 from webhook.asking import rules
 from webhook.asking.config import Config
 from webhook.asking.rules import Rule
@@ -164,7 +165,7 @@ def _reviewed(body: bytes | bytearray, rule: Rule, config: Config) -> Outcome:
     if request.operation != "CREATE" or request.sub_resource:
         result = _unchanged(pod, Reason.OTHER_OPERATION.say())
     else:
-        result = _inject(pod, problem, rule, config)
+        result = _inject(pod, problem, rule, configs.of_namespace(config, request.namespace))
     return Outcome(
         body=_answer(request.uid, rule, result),
         uid=request.uid,

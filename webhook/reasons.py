@@ -176,6 +176,16 @@ class Reason(Enum):
         Effect.BLOCKED,
         "dinp.io/storage: {value} with fsGroup: the kubelet would change the owner of every image layer on the claim; remove fsGroup, or use emptydir or ephemeral storage",
     )
+    UNKNOWN_VOLUME = (
+        "unknown_volume",
+        Effect.BLOCKED,
+        "dinp.io/storage: volume:{name}: the Pod has no volume {name}; it has {known}",
+    )
+    UNFIT_VOLUME = (
+        "unfit_volume",
+        Effect.BLOCKED,
+        "dinp.io/storage: volume:{name}: a Docker daemon cannot keep its data on this volume, as {why}; name one that can be written, such as a claim",
+    )
     DNS_POLICY = (
         "dns_policy",
         Effect.BLOCKED,
@@ -249,6 +259,11 @@ class Reason(Enum):
         Effect.WARNING,
         "container {container} mounts {path} of the node at {mount_path}: the mount stays as it is, and shows nothing of the injected daemon",
     )
+    CLI_PATH_TAKEN = (
+        "cli_path_taken",
+        Effect.WARNING,
+        "container {container} gets no docker CLI (dinp.io/cli), as its mount at {path} is in the way; take the mount out, or put a CLI there",
+    )
     SUB_PATH_EXPR = (
         "sub_path_expr",
         Effect.WARNING,
@@ -294,6 +309,11 @@ class Reason(Enum):
         Effect.WARNING,
         "dinp.io/requests and dinp.io/limits have no effect: the Pod-level resources bound the daemon too",
     )
+    NO_CLIENT_RESOURCES = (
+        "no_client_resources",
+        Effect.WARNING,
+        "dinp.io/{field}: client: no client has {field} of {what}, so the daemon has those of the config file ({instead}); give them to a client, or name amounts",
+    )
     QOS_CHANGED = (
         "qos_changed",
         Effect.WARNING,
@@ -307,7 +327,12 @@ class Reason(Enum):
     PVC_SHARED = (
         "pvc_shared",
         Effect.WARNING,
-        "dinp.io/storage: pvc:{claim}: two daemons on one data directory destroy it; make sure that no other Pod uses the claim at the same time",
+        "dinp.io/storage: {value}: two daemons on one data directory destroy it; make sure that no other Pod uses the claim at the same time",
+    )
+    STORAGE_MOUNTED = (
+        "storage_mounted",
+        Effect.WARNING,
+        "container {container} mounts volume {volume} at {path}, where the daemon keeps its data (dinp.io/storage): what it changes there may destroy them; take the mount out",
     )
     BIND_MOUNTS_SHARED = (
         "bind_mounts_shared",

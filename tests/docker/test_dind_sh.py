@@ -50,6 +50,7 @@ MOVED = (
     "/proc/self/cgroup",
     "/proc/self/oom_score_adj",
     "/usr/local/sbin",
+    "/usr/local/libexec",
     "/sys/",
 )
 
@@ -86,7 +87,7 @@ exit 137
 STUBS = {
     "dockerd-entrypoint.sh": ENTRYPOINT,
     "docker": 'echo "$*" >>"$T/docker"; [ -e "$T/up" ] && touch "$T/answered"',
-    "dockerd": 'if [ -e "$T/docker24" ]; then echo "      --default-network-opt mapmap"; fi',
+    "dockerd": '[ "$1" != --version ] || cat "$T/version"\nif [ -e "$T/docker24" ]; then echo "      --default-network-opt mapmap"; fi',
     "id": 'cat "$T/uid"',
     "flock": '! [ -e "$T/locked" ]',
     "mount": 'echo "$*" >>"$T/mounts"',
@@ -230,6 +231,7 @@ TESTED = {
     "die": "test_an_error_is_one_line",
     "find_directories": "test_directories",
     "lock_data_directory": "test_data_directory_in_use",
+    "find_data_root": "test_data_that_outlive_the_pod",
     "find_daemon_json": "test_dockerd_gets_what_was_checked",
     "top_level_keys": "test_every_key_is_seen",
     "sets": "test_keys_of_flags",
@@ -241,6 +243,7 @@ TESTED = {
     "find_mtu": "test_mtu_is_that_of_the_default_interface",
     "dockerd_knows": "test_mtu_of_user_networks_where_dockerd_can",
     "link_socket": "test_links_lead_to_the_socket",
+    "copy_for_clients": "test_docker_cli_is_left_for_the_clients",
     "copy_docker_command": "test_docker_cli_is_left_for_the_clients",
     "nest": "test_cgroup_v2_is_delegated",
     "write_runc": "test_containers_are_killed_no_later_than_the_daemon",
@@ -529,6 +532,18 @@ def test_certificates_of_the_config_map_join_the_system_s(
     assert container.path("ssl_cert_dir").read_text() == expected.format(directory) + "\n"
 
 
+def test_certificates_of_the_config_file(container: Container) -> None:
+    """They join the system's and the ConfigMap's, byte by byte."""
+    pem = "-----BEGIN CERTIFICATE-----\n$HOME `x` \\n\n-----END CERTIFICATE-----"
+    container.env["DINP_CERTIFICATE_AUTHORITIES"] = pem
+    container.write("/dinp-config/registry.crt", "PEM")
+    container.run()
+    trust, config = container.path("/var/lib/dinp/trust"), container.path("/dinp-config")
+    expected = f"/etc/ssl/certs:{trust}:{config}\n"
+    assert container.path("ssl_cert_dir").read_text() == expected
+    assert (trust / "dinp.crt").read_text() == f"{pem}\n"
+
+
 # --- what it prepares -----------------------------------------------------------------------
 
 
@@ -553,6 +568,22 @@ def test_docker_cli_is_left_for_the_clients(container: Container) -> None:
     container.run()
     assert copy.read_text() == "older"
     assert [path.name for path in copy.parent.iterdir()] == ["docker"]
+
+
+def test_plugins_for_the_clients(container: Container) -> None:
+    """Those that are asked for, as the image has them; one that it has not is told, and no more."""
+    plugins = "/usr/local/libexec/docker/cli-plugins"
+    container.write(f"{plugins}/docker-buildx", "buildx")
+    container.write(f"{plugins}/docker-scan", "scan")
+    container.env["DINP_CLI_PLUGINS"] = "docker-buildx docker-compose"
+    process = container.start()
+    container.wait_for("up")
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=20)[1]
+    assert "dinp: this image has no docker-compose for the clients" in said
+    there = sorted(path.name for path in container.path("/dinp/bin").iterdir())
+    assert ["docker", "docker-buildx"] == there
+    assert container.path("/dinp/bin/docker-buildx").read_text() == "buildx"
 
 
 OPENSSL_STUB = """\
@@ -629,11 +660,89 @@ def test_data_directory_in_use(container: Container, uid: str, data: str) -> Non
     assert container.runs() == 0
 
 
-def test_lock_is_not_inherited(container: Container) -> None:
-    """A containerd-shim that outlives a crash would hold it."""
+def test_all_children_hold_the_lock(container: Container) -> None:
+    """The kernel ends them a moment after the shell, and until then they may write."""
     container.run()
     assert container.path("/var/lib/docker/.dinp.lock").exists()
-    assert not container.path("has_lock").exists()
+    assert container.path("has_lock").exists()
+
+
+def test_a_child_that_outlives_the_shell_holds_the_lock(container: Container) -> None:
+    """With a real flock: as long as the killed shell's dockerd is there, another one does not start."""
+    container.write("/bin/flock", '#!/bin/sh\nexec /usr/bin/flock "$@"\n')
+    killed = container.start()
+    container.wait_for("up")
+    killed.kill()
+    killed.wait(10)
+    second = container.start()
+    assert second.wait(20) == 1
+    assert container.runs() == 1
+    container.write("crash", "")  # the dockerd that was left ends
+    until(lambda: not container.path("crash").exists())
+    assert container.run() == ["dockerd"]
+
+
+def test_the_lock_is_waited_for(container: Container) -> None:
+    """The last child of a container that has just ended may hold it for a moment."""
+    waits = 'echo >>"$T/tries"; [ "$(wc -l <"$T/tries")" -gt 2 ]'
+    container.write("/bin/flock", f"#!/bin/sh\n{waits}\n")
+    assert container.run() == ["dockerd"]
+
+
+VERSION = "Docker version 29.7.2, build 1234abc\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "args", "daemon_json"),
+    [
+        ("29.7.2-default", [], None),
+        ("29.7.2-default", ["--label=a"], '{"labels": []}'),
+        ("29.7.2-default-vfs", ["--storage-driver=vfs"], None),
+        ("29.7.2-default-false", ["--feature=containerd-snapshotter=false"], None),
+        ("29.7.2-daemon.json", [], '{"features": {"containerd-snapshotter": false}}'),
+        ("29.7.2-default-.._x", ["--storage-driver=../x"], None),
+    ],
+)
+@pytest.mark.parametrize(
+    ("uid", "data"),
+    [("0", "/var/lib/docker"), ("1000", "/home/rootless/.local/share/docker/data")],
+)
+def test_data_that_outlive_the_pod(
+    container: Container, uid: str, data: str, key: str, args: list[str], daemon_json: str | None
+) -> None:
+    """Each version and image store of Docker's has a directory of its own on the volume."""
+    container.write("/uid", uid)
+    container.write("/version", VERSION)
+    container.env["DINP_DATA_OUTLIVES_POD"] = "true"
+    if daemon_json is not None:
+        container.write("/dinp-config/daemon.json", daemon_json)
+    rootless = ["--data-root=/elsewhere/data"] if uid != "0" else []
+    got = container.run(*rootless, *args)
+    root = container.path(data, key)
+    assert [f"--data-root={root}"] == [arg for arg in got if arg.startswith("--data-root")]
+    assert root.is_dir()
+
+
+def test_data_of_before_stay_in_use(container: Container) -> None:
+    """What dockerd has made at the top of the volume is neither lost nor hidden; a line says so."""
+    container.write("/version", VERSION)
+    container.env["DINP_DATA_OUTLIVES_POD"] = "true"
+    container.path("/var/lib/docker/containers").mkdir()
+    process = container.start()
+    container.wait_for("up")
+    process.send_signal(signal.SIGTERM)
+    assert "stay in use for any version of Docker" in process.communicate(timeout=20)[1]
+    assert container.args() == ["dockerd"]
+
+
+@pytest.mark.parametrize("set_by", ["emptyDir", "daemon.json"])
+def test_no_directory_by_version(container: Container, set_by: str) -> None:
+    """Not where the data go with the Pod, nor where daemon.json says the directory."""
+    container.write("/version", VERSION)
+    if set_by == "daemon.json":
+        container.env["DINP_DATA_OUTLIVES_POD"] = "true"
+        container.write("/dinp-config/daemon.json", '{"data-root": "/x"}')
+    assert not [arg for arg in container.run() if arg.startswith("--data-root")]
 
 
 @pytest.mark.parametrize("own", ["/kubepods/a/b", "/"], ids=["host's namespace", "private"])

@@ -139,7 +139,9 @@ RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
 
 
 def _resources(key: str, value: str, _config: Config) -> object:
-    expected = f"expected a list such as cpu=2,memory=4Gi of {', '.join(RESOURCES)}"
+    if value.strip() == "client":
+        return "client"
+    expected = f"expected a list such as cpu=2,memory=4Gi of {', '.join(RESOURCES)}, or client"
     found: dict[str, str] = {}
     for item in _items(value):
         resource, _, amount = item.partition("=")
@@ -259,6 +261,7 @@ TABLE: Final = {
         Annotation("dinp.io/requests", _resources, "requests"),
         Annotation("dinp.io/limits", _resources, "limits"),
         Annotation("dinp.io/storage", _storage, "storage"),
+        Annotation("dinp.io/cli", _boolean, "cli", longest=bounds.NAME),
         Annotation("dinp.io/share", _share, "share"),
         Annotation(
             "dinp.io/registry-mirrors",

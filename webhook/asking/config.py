@@ -6,17 +6,20 @@ names the YAML path. Precedence: annotation over config file over the defaults h
 
 from __future__ import annotations
 
-import ipaddress
-from typing import Annotated, Literal
+import fnmatch
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 import yaml
 
 from webhook import names
-from webhook.asking import storage
-from webhook.pods import image, pod, quantity
+from webhook.asking import config_values, storage
+from webhook.pods import bounds, pod
 
 Resources = dict[str, str]
+# What each resource is, or `client`: as the clients have it.
+ResourcesOrClient = Resources | Literal["client"]
 Transport = Literal["tcp", "tls", "unix"]
 Gid = Annotated[int, msgspec.Meta(ge=0, le=2147483647)]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
@@ -24,6 +27,10 @@ NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 # A key of daemon.json; dind.sh relies on these characters.
 DaemonKey = Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]+$")]
+
+
+Value = TypeVar("Value")
+Result = TypeVar("Result")
 
 
 class ConfigError(Exception):
@@ -94,10 +101,10 @@ class Sidecar(_Strict, frozen=True):
     image_pull_secret: Name | None = None
     transport: Transport = "tcp"
     rootless: bool = False
-    requests: Resources = msgspec.field(
+    requests: ResourcesOrClient = msgspec.field(
         default_factory=lambda: {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "1Gi"}
     )
-    limits: Resources = {}
+    limits: ResourcesOrClient = {}
     # Under a LimitRange: without limits of its own the daemon would get the default ones.
     limit_range_limits: Resources = msgspec.field(
         default_factory=lambda: {"cpu": "2", "memory": "4Gi"}
@@ -122,6 +129,10 @@ class Sidecar(_Strict, frozen=True):
     proxy: dict[Literal["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"], str | FromSecret] | None = None
     # Group of the socket for clients that are not root; 2375 is `docker` in the dind image.
     socket_group: Gid = 2375
+    # PEM: who every daemon trusts beside the system's. Part of each Pod, so bounded.
+    certificate_authorities: str | None = None
+    # The docker CLI for clients, as in dinp.io/cli.
+    cli: bool = False
     # RuntimeClasses whose containers may run a daemon without being privileged.
     unprivileged_runtime_classes: tuple[str, ...] = ("sysbox-runc",)
     # Seconds for the daemon to start before the kubelet restarts it.
@@ -148,12 +159,22 @@ class Service(_Strict, frozen=True):
     namespace: Name = "dinp-daemons"
 
 
+class Namespaces(_Strict, frozen=True):
+    """Namespaces whose daemons are made otherwise; `sidecar` is whole once the file is read."""
+
+    # Shell patterns of names.
+    match: Annotated[tuple[NonEmpty, ...], msgspec.Meta(min_length=1)]
+    sidecar: Sidecar
+
+
 class Config(_Strict, frozen=True):
     """The whole file."""
 
     sidecar: Sidecar = Sidecar()
     daemonset: Daemonset = Daemonset()
     service: Service = Service()
+    # The first that matches is laid over `sidecar`, key by key.
+    namespaces: tuple[Namespaces, ...] = ()
     # Pods that never get a daemon by namespace default: any of these selectors.
     never_inject: tuple[LabelSelector, ...] = msgspec.field(default_factory=_control_pods)
     # Containers of service meshes and secret injectors: never clients of Docker. Shell patterns.
@@ -196,80 +217,70 @@ def parse(text: bytes) -> Config:
         message = " ".join(str(error).split())
         raise ConfigError(f"not valid YAML: {message}") from error
     try:
-        config = msgspec.convert({} if document is None else document, Config)
+        config = msgspec.convert(
+            {} if document is None else config_values.with_whole_namespaces(document), Config
+        )
     except msgspec.ValidationError as error:
         raise ConfigError(str(error)) from error
     _check(config)
     return config
 
 
+def of_namespace(config: Config, namespace: str) -> Config:
+    """The file as it is for a namespace: the first entry of `namespaces` that matches counts."""
+    if (
+        len(namespace) > bounds.NAME
+    ):  # no namespace has such a name, and a pattern would read it all
+        return config
+    for entry in config.namespaces:
+        if any(fnmatch.fnmatchcase(namespace, pattern) for pattern in entry.match):
+            return msgspec.structs.replace(config, sidecar=entry.sidecar)
+    return config
+
+
 def _check(config: Config) -> None:
     """Check what types cannot say."""
-    sidecar = config.sidecar
-    for name, value in (sidecar.proxy or {}).items():
-        _check_proxy(value, f"$.sidecar.proxy[{name!r}]")
-    for field in ("requests", "limits", "limitRangeLimits"):
-        for resource, value in _resources(sidecar, field).items():
-            _check_quantity(value, f"$.sidecar.{field}[{resource!r}]")
-    _check_image(sidecar.image, "$.sidecar.image")
-    _check_image(sidecar.rootless_image, "$.sidecar.rootlessImage")
-    _check_quantity(sidecar.ephemeral_storage_limit, "$.sidecar.ephemeralStorageLimit")
-    try:
-        storage.parse(sidecar.storage)
-    except ValueError as error:
-        raise ConfigError(f"{error} - at `$.sidecar.storage`") from error
-    _check_network(sidecar.bip, "$.sidecar.bip")
-    for at, pool in enumerate(sidecar.default_address_pools):
-        prefix = _check_network(pool.base, f"$.sidecar.defaultAddressPools[{at}].base")
-        if pool.size < prefix:
-            raise ConfigError(
-                f"networks of /{pool.size} do not fit into {pool.base}"
-                f" - at `$.sidecar.defaultAddressPools[{at}].size`"
-            )
+    _check_sidecar(config.sidecar, "$.sidecar")
+    for at, entry in enumerate(config.namespaces):
+        _check_sidecar(entry.sidecar, f"$.namespaces[{at}].sidecar")
     directory = config.daemonset.socket_directory
-    if not directory.startswith("/") or pod.clean_path(directory) != directory:
-        raise ConfigError(
-            f"{directory!r} is not a clean absolute path - at `$.daemonset.socketDirectory`"
-        )
+    _at("$.daemonset.socketDirectory", config_values.check_directory, directory)
+
+
+def _check_sidecar(sidecar: Sidecar, path: str) -> None:
+    for name, value in (sidecar.proxy or {}).items():
+        _at(f"{path}.proxy[{name!r}]", config_values.check_proxy, value)
+    for field in ("requests", "limits", "limitRangeLimits"):
+        for resource, amount in _resources(sidecar, field).items():
+            _at(f"{path}.{field}[{resource!r}]", config_values.check_quantity, amount)
+    _at(f"{path}.image", config_values.check_image, sidecar.image)
+    _at(f"{path}.rootlessImage", config_values.check_image, sidecar.rootless_image)
+    limit = sidecar.ephemeral_storage_limit
+    _at(f"{path}.ephemeralStorageLimit", config_values.check_quantity, limit)
+    _at(f"{path}.storage", storage.parse, sidecar.storage)
+    if sidecar.certificate_authorities is not None:
+        authorities = sidecar.certificate_authorities
+        _at(f"{path}.certificateAuthorities", config_values.check_authorities, authorities)
+    _at(f"{path}.bip", config_values.check_network, sidecar.bip)
+    for at, pool in enumerate(sidecar.default_address_pools):
+        where = f"{path}.defaultAddressPools[{at}]"
+        prefix = _at(f"{where}.base", config_values.check_network, pool.base)
+        if pool.size < prefix:
+            problem = f"networks of /{pool.size} do not fit into {pool.base}"
+            raise ConfigError(f"{problem} - at `{where}.size`")
+
+
+def _at(path: str, check: Callable[[Value], Result], value: Value) -> Result:
+    try:
+        return check(value)
+    except ValueError as error:
+        raise ConfigError(f"{error} - at `{path}`") from error
 
 
 def _resources(sidecar: Sidecar, field: str) -> Resources:
-    return {
+    said = {
         "requests": sidecar.requests,
         "limits": sidecar.limits,
         "limitRangeLimits": sidecar.limit_range_limits,
     }[field]
-
-
-def _check_image(value: str, path: str) -> None:
-    if image.parse(value) is None:
-        raise ConfigError(f"{value!r} is not an image, such as docker:29-dind - at `{path}`")
-
-
-def _check_proxy(value: str | FromSecret, path: str) -> None:
-    if isinstance(value, str) and "@" in value:
-        raise ConfigError(
-            "a user or password would be in the spec of every Pod that gets a daemon; put the URL into"
-            " a Secret of their namespaces, and here {secretKeyRef: {name: …, key: …}}"
-            f" - at `{path}`"
-        )
-
-
-def _check_quantity(value: str, path: str) -> None:
-    try:
-        number = quantity.parse(value)
-    except ValueError as error:
-        raise ConfigError(f"{error} - at `{path}`") from error
-    if number < 0:
-        raise ConfigError(f"{value!r} is negative - at `{path}`")
-
-
-def _check_network(value: str, path: str) -> int:
-    """The prefix length of `value`, an address with one."""
-    try:
-        network = ipaddress.ip_interface(value).network
-    except ValueError as error:
-        raise ConfigError(f"{error} - at `{path}`") from error
-    if not value.endswith(f"/{network.prefixlen}"):
-        raise ConfigError(f"{value!r} has no prefix length, such as /24 - at `{path}`")
-    return network.prefixlen
+    return {} if said == "client" else said

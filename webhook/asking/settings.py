@@ -16,6 +16,7 @@ from webhook.asking.config import (
     Daemonset,
     FromSecret,
     Resources,
+    ResourcesOrClient,
     Service,
     Sidecar,
     Transport,
@@ -47,12 +48,14 @@ class Settings(msgspec.Struct, frozen=True):
     transport: Transport
     rootless: bool
     image: str
+    # Of the daemon; beside `client`, where no client has any.
     requests: Resources
     limits: Resources
     storage: Storage
     registry_mirrors: tuple[str, ...]
     insecure_registries: tuple[str, ...]
     daemon_config: DaemonConfig | None
+    cli: bool  # the docker CLI in the clients
     # What only the config file says.
     default_image: str  # `sidecar.image`; shared modes take the docker CLI out of it
     rootless_image: str
@@ -66,18 +69,22 @@ class Settings(msgspec.Struct, frozen=True):
     default_address_pools: tuple[AddressPool, ...]
     proxy: dict[Literal["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"], str | FromSecret] | None
     socket_group: int
+    certificate_authorities: str | None
     unprivileged_runtime_classes: tuple[str, ...]
     startup_seconds: int
     daemonset: Daemonset
     service: Service
     infrastructure_containers: tuple[str, ...]
     client_tls_secret: str
+    # Whether the daemon has those of its clients.
+    client_requests: bool = False
+    client_limits: bool = False
     # What only annotations say.
     containers: tuple[str, ...] | None = None  # None: all eligible ones
     share: tuple[Share, ...] = ()
     dockerd_args: tuple[str, ...] = ()
     # Whether it is the annotations that say it.
-    asks_requests: bool = False
+    asks_requests: bool = False  # as a list
     asks_resources: bool = False  # requests or limits
     asks_image: bool = False
 
@@ -112,12 +119,21 @@ def over_defaults(asked: dict[str, object], mode: Mode, config: Config) -> Setti
         **asked,
     }
     for field in ("requests", "limits"):
-        if field in asked:  # resource by resource
-            said[field] = {**getattr(sidecar, field), **said[field]}
+        file = getattr(sidecar, field)
+        said[f"client_{field}"] = said[field] == "client"
+        said[field] = _amounts(said[field], getattr(_DEFAULTS, field) if file == "client" else file)
     return Settings(
         mode=mode,
-        asks_requests="requests" in asked,
+        asks_requests=asked.get("requests", "client") != "client",
         asks_resources=not asked.keys().isdisjoint({"requests", "limits"}),
         asks_image="image" in asked,
         **said,
     )
+
+
+_DEFAULTS: Final = Sidecar()
+
+
+def _amounts(said: ResourcesOrClient, file: Resources) -> Resources:
+    """What is said over what the file has, resource by resource."""
+    return file if said == "client" else {**file, **said}

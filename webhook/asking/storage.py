@@ -1,4 +1,4 @@
-"""Where the daemon keeps images: `emptydir[:<size>]`, `ephemeral:<class>:<size>`, `pvc:<claim>`."""
+"""Where the daemon keeps images: `emptydir[:<size>]`, `ephemeral:<class>:<size>`, `pvc:<claim>`, `volume:<name>`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from webhook.pods.pod import Volume
 
 # A DNS subdomain (RFC 1123), as names of claims, StorageClasses and ConfigMaps are.
 DNS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-EXPECTED: Final = "emptydir, emptydir:<size>, ephemeral:<storage class>:<size> or pvc:<claim>"
+EXPECTED: Final = (
+    "emptydir, emptydir:<size>, ephemeral:<storage class>:<size>, pvc:<claim>"
+    " or volume:<a volume of this Pod>"
+)
 
 
 class Storage(msgspec.Struct, frozen=True):
-    """`size` is a quantity; `name` is the StorageClass or the claim."""
+    """`size` is a quantity; `name` is the StorageClass, the claim or the volume."""
 
-    kind: Literal["emptydir", "ephemeral", "pvc"]
+    kind: Literal["emptydir", "ephemeral", "pvc", "volume"]
     name: str = ""
     size: str = ""
 
@@ -37,8 +40,8 @@ def parse(text: str) -> Storage:
             return Storage("emptydir", size=_size(size))
         case ["ephemeral", name, size] if DNS_NAME.fullmatch(name):
             return Storage("ephemeral", name, _size(size))
-        case ["pvc", name] if DNS_NAME.fullmatch(name):
-            return Storage("pvc", name)
+        case ["pvc" | "volume" as kind, name] if DNS_NAME.fullmatch(name):
+            return Storage(kind, name)
         case _:
             raise ValueError(f"expected {EXPECTED}")
 
@@ -49,8 +52,15 @@ def _size(text: str) -> str:
     return text
 
 
-def volume(storage: Storage) -> Volume:
-    """The Pod's volume for the daemon's data directory."""
+def volume_name(storage: Storage) -> str:
+    """The name of the Pod's volume that holds the data directory."""
+    return storage.name if storage.kind == "volume" else names.STORAGE
+
+
+def volume(storage: Storage) -> Volume | None:
+    """The volume that the Pod gets for the daemon's data directory; None where it has one."""
+    if storage.kind == "volume":
+        return None
     if storage.kind == "pvc":
         return {"name": names.STORAGE, "persistentVolumeClaim": {"claimName": storage.name}}
     if storage.kind == "ephemeral":

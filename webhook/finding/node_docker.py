@@ -115,6 +115,11 @@ def _kind(path: str) -> Kind | None:
     return None
 
 
+def is_nodes(path: str) -> bool:
+    """Whether this clean path of a node is, or holds, what belongs to the node's own Docker."""
+    return _kind(path) is not None or any(tree.startswith(f"{path}/") for tree in STATE_TREES)
+
+
 def host_mounts(container: Container, host_paths: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yield where each hostPath is mounted, and its path on the node."""
     for mount in pods.mounts(container):

@@ -13,7 +13,8 @@ import click
 import jsonpatch
 
 from webhook import admission
-from webhook.asking import config, rules
+from webhook.asking import config as configs
+from webhook.asking import rules
 from webhook.asking.config import Config, ConfigError
 from webhook.asking.rules import Rule
 from webhook.offline import files, folding, pod_templates
@@ -55,7 +56,7 @@ def _read_config(_context: click.Context, _option: click.Parameter, path: str | 
     if path is None:
         return Config()
     try:
-        return config.parse(Path(path).read_bytes())
+        return configs.parse(Path(path).read_bytes())
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}") from error
     except ConfigError as error:
@@ -114,7 +115,7 @@ def _read_config(_context: click.Context, _option: click.Parameter, path: str | 
     "--verbose",
     is_flag=True,
     show_envvar=True,
-    help="Also name the Pods that ask for nothing.",
+    help="Also name the Pods that ask for nothing, and the objects that have no Pod.",
 )
 @click.pass_context
 def inject(context: click.Context, /, **options: Any) -> None:
@@ -177,6 +178,9 @@ def _inject_object(
 ) -> Iterator[Operation]:
     """Yield what changes the object's Pods, as the same rooms decide that the server calls."""
     templates = list(pod_templates.templates(found))
+    of_namespace = configs.of_namespace(config, namespace)
+    if not templates and found.kind != "Namespace":
+        report.without_pod(f"{found.kind} {namespace}/{found.name}")
     for template in templates:
         who = f"{found.kind} {namespace}/{found.name}"
         if len(templates) > 1:
@@ -185,7 +189,7 @@ def _inject_object(
             report.excluded(who, namespace)
             continue
         pod = pod_templates.pod_of(template, namespace)
-        injection = admission.inject(pod, rule, config)
+        injection = admission.inject(pod, rule, of_namespace)
         report.injection(who, injection)
         if injection.operations:
             new = pod_templates.template_of(injection.pod, template)

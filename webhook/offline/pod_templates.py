@@ -9,7 +9,7 @@
 | every other with a Pod template: StatefulSet, DaemonSet, Job, custom resources, ... | itself |
 
 A Pod template is a mapping with a list at `spec.containers`, under a key that is or ends
-in `template`: `spec.template`, `spec.jobTemplate.spec.template`, RayCluster's
+in `template` or `templateSpec`: `spec.template`, `spec.jobTemplate.spec.template`, RayCluster's
 `spec.workerGroupSpecs[0].template`.
 """
 
@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _OWNERS: Final = {"Deployment": ("apps/v1", "ReplicaSet"), "CronJob": ("batch/v1", "Job")}
+_TEMPLATES: Final = ("template", "Template", "templateSpec", "TemplateSpec")
 # What controllers and the API server write into a Pod, and a manifest does not show.
-_ADDED: Final = ("generateName", "namespace", "ownerReferences")
+_ADDED: Final = ("name", "generateName", "namespace", "ownerReferences")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def templates(found: KubernetesObject) -> Iterator[PodTemplate]:
 
 def _search(found: KubernetesObject, key: str, value: Any, path: str) -> Iterator[PodTemplate]:
     if isinstance(value, dict):
-        if key.endswith(("template", "Template")) and _has_containers(value):
+        if key.endswith(_TEMPLATES) and _has_containers(value):
             yield PodTemplate(found, path, _plain(value))
             return
         for name, at in value.items():
@@ -117,11 +118,38 @@ def pod_of(template: PodTemplate, namespace: str) -> dict[str, Any]:
     if template.path:
         added["generateName"] = f"{template.owner.name}-"
         added["ownerReferences"] = _owner_references(template.owner)
+    claims = _claims(template.owner)
+    if claims:
+        added["name"] = f"{template.owner.name}-0"
+        there = pod["spec"].get("volumes") or []
+        if isinstance(there, list):
+            pod = {**pod, "spec": {**pod["spec"], "volumes": [*claims, *_without(there, claims)]}}
     return {**pod, "metadata": {**metadata, **added}}
+
+
+def _claims(owner: KubernetesObject) -> list[dict[str, Any]]:
+    """The volumes that a StatefulSet's controller gives each Pod, here the first (updateStorage, 1.34)."""
+    spec = owner.value.get("spec")
+    templates = spec.get("volumeClaimTemplates") if isinstance(spec, dict) else None
+    if owner.kind != "StatefulSet" or not isinstance(templates, list):
+        return []
+    names = [KubernetesObject(one, "").name for one in templates if isinstance(one, dict)]
+    return [
+        {"name": name, "persistentVolumeClaim": {"claimName": f"{name}-{owner.name}-0"}}
+        for name in names
+    ]
+
+
+def _without(volumes: list[Any], others: list[dict[str, Any]]) -> list[Any]:
+    names = {other["name"] for other in others}
+    return [one for one in volumes if not (isinstance(one, dict) and one.get("name") in names)]
 
 
 def template_of(pod: Mapping[str, Any], template: PodTemplate) -> dict[str, Any]:
     """What becomes of the template, given what became of its Pod: without what `pod_of` added."""
+    claims = _claims(template.owner)
+    if claims:
+        pod = {**pod, "spec": _without_claims(pod["spec"], template.value["spec"], claims)}
     before = template.value.get("metadata") or {}
     metadata = {key: value for key, value in pod["metadata"].items() if key not in _ADDED}
     metadata |= {key: before[key] for key in _ADDED if key in before}
@@ -131,6 +159,15 @@ def template_of(pod: Mapping[str, Any], template: PodTemplate) -> dict[str, Any]
     if "metadata" in template.value:  # null, or empty
         rest["metadata"] = template.value["metadata"]
     return rest
+
+
+def _without_claims(
+    spec: Mapping[str, Any], before: Mapping[str, Any], claims: list[dict[str, Any]]
+) -> dict[str, Any]:
+    volumes = [*_without(spec.get("volumes") or [], claims)]
+    if volumes or before.get("volumes") is not None:
+        return {**spec, "volumes": volumes}
+    return {key: value for key, value in spec.items() if key != "volumes"}
 
 
 def _owner_references(owner: KubernetesObject) -> list[dict[str, Any]]:

@@ -68,6 +68,11 @@ class Report:
         for warning in injection.warnings:
             self.say(f"{who}: warning: {warning}")
 
+    def without_pod(self, who: str) -> None:
+        """Tell of an object that may be meant to have one: a controller may make it of other fields."""
+        if self.verbose:
+            self.say(f"{who}: no Pod and no Pod template is in it")
+
     def excluded(self, who: str, namespace: str) -> None:
         self.pods += 1
         if self.verbose:

@@ -81,11 +81,12 @@ def _new_mounts(client: Client) -> Iterator[VolumeMount]:
 def _sidecar(
     pod: Pod, found: Found, clients: Sequence[Client], settings: Settings
 ) -> Additions | Finding:
-    asked = resources.daemon_resources(pod, settings)
-    if isinstance(asked, Finding):
-        return asked
     by_name = {container["name"]: container for container in pods.containers(pod)}
     containers = [by_name[client.name] for client in clients]
+    users = _users(pod, containers)
+    asked = resources.daemon_resources(pod, settings, users)
+    if isinstance(asked, Finding):
+        return asked
     mirrored, warnings = bind_mounts.mirror(pod, containers, found, settings)
     mirrored = (*mirrored, *share.mounts(settings.share))
     variables, proxy_warnings = proxy.proxy(found.default_container, settings)
@@ -94,7 +95,10 @@ def _sidecar(
     dind = sidecar.container(pod, settings, resources=asked, mirrored=mirrored, proxy=variables)
     if found.dind is None:
         dind = sidecar.with_links(dind, _links(pod, clients, pods.mounts(dind)))
-        told = tuple(filter(None, [resources.qos_changed(pod, asked)]))
+        told = (
+            *resources.nothing_to_take(settings, users),
+            *filter(None, [resources.qos_changed(pod, asked)]),
+        )
     else:
         renewed = _renewed_dind(pod, found.dind, dind, found, clients, settings)
         if isinstance(renewed, Finding):
@@ -111,6 +115,16 @@ def _sidecar(
         image_pull_secret=settings.image_pull_secret,
         warnings=(*warnings, *proxy_warnings, *told),
     )
+
+
+def _users(pod: Pod, clients: Sequence[Container]) -> list[Container]:
+    """The clients of this pass and of earlier ones: under the migrate label they are others."""
+    chosen = {container["name"] for container in clients}
+    return [
+        container
+        for container in pods.containers(pod)
+        if container["name"] in chosen or node_docker.is_migrated(container)
+    ]
 
 
 def _resources_in_place(

@@ -17,7 +17,7 @@ from webhook.asking.settings import Settings
 from webhook.finding import node_docker
 from webhook.finding.found import Found
 from webhook.finding.node_docker import Kind, NodeMount
-from webhook.planning import client_env, endpoint, share, sidecar, socket_mounts
+from webhook.planning import cli, client_env, endpoint, share, sidecar, socket_mounts
 from webhook.planning.endpoint import Endpoint
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, EnvVar, VolumeMount
@@ -96,18 +96,32 @@ def _client(
     elsewhere = endpoint.SIDECAR[former] if former and changed else None
     env = client_env.client_env(container, where, _node_paths(found), elsewhere)
     mounts = (*share.mounts(settings.share), *(where.mounts if env.uses_daemon else ()))
-    gone = _left_over(container, mounts, elsewhere)
+    gone: Iterable[Replacement] = _left_over(container, mounts, elsewhere)
+    cli_mounts, cli_told = _cli(container, found, settings)
+    if not cli_mounts:
+        gone = (*gone, *(Replacement(at, it["name"], None) for at, it in cli.left_over(container)))
     return Client(
         name=container["name"],
         variables=env.variables,
         removed=env.removed,
-        mounts=mounts,
+        mounts=(*mounts, *cli_mounts),
         replacements=(*_replacements(found, mode), *gone),
         socket_paths=tuple(socket_paths),
         uses_socket=mode is not Mode.SERVICE
         and (has_socket or (env.uses_daemon and where.docker_host == endpoint.UNIX_HOST)),
-        warnings=(*env.warnings, *_mount_warnings(found, mode)),
+        warnings=(*env.warnings, *_mount_warnings(found, mode), *cli_told),
     )
+
+
+def _cli(
+    container: Container, found: Iterable[NodeMount], settings: Settings
+) -> tuple[tuple[VolumeMount, ...], tuple[Finding, ...]]:
+    """The docker CLI that the container is to have, and a warning where it cannot have one."""
+    if not (settings.cli and settings.mode is Mode.SIDECAR):
+        return (), ()
+    replaced = {one.mount["mountPath"] for one in found if one.kind is Kind.CLI}
+    mounts, told = cli.mounts(container, replaced)
+    return mounts, () if told is None else (told,)
 
 
 def _node_paths(found: Iterable[NodeMount]) -> frozenset[str]:

@@ -12,7 +12,7 @@ from webhook.asking.rules import Mode
 from webhook.asking.settings import Settings
 from webhook.finding import dind
 from webhook.finding.found import Found
-from webhook.planning import endpoint
+from webhook.planning import endpoint, storage_volumes
 from webhook.pods import edits
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, Volume
@@ -64,9 +64,14 @@ def _host_users(question: Question) -> Finding | None:
 def _pvc_with_fs_group(question: Question) -> Finding | None:
     context = question.pod["spec"].get("securityContext") or {}
     wanted = question.settings.storage
-    if wanted.kind != "pvc" or context.get("fsGroup") is None:
+    is_claim = wanted.kind == "pvc" or storage_volumes.claim(question.pod, wanted) is not None
+    if not is_claim or context.get("fsGroup") is None:
         return None
-    return Reason.PVC_WITH_FS_GROUP.say(value=f"pvc:{wanted.name}")
+    return Reason.PVC_WITH_FS_GROUP.say(value=f"{wanted.kind}:{wanted.name}")
+
+
+def _storage_volume(question: Question) -> Finding | None:
+    return storage_volumes.obstacle(question.pod, question.settings.storage)
 
 
 def _dns_policy(question: Question) -> Finding | None:
@@ -169,7 +174,7 @@ def _taken(what: str, name: str, where: str) -> Finding:
 
 _CHECKS: Final[dict[Mode, tuple[Check, ...]]] = {
     Mode.SIDECAR: (
-        *(_windows, _host_network, _host_users, _pvc_with_fs_group),
+        *(_windows, _host_network, _host_users, _storage_volume, _pvc_with_fs_group),
         *(_container_names, _volume_names, _mount_paths, _share_paths),
     ),
     Mode.DAEMONSET: (

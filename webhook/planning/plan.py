@@ -22,7 +22,7 @@ from webhook.finding import found
 from webhook.finding.found import Found
 from webhook.finding.triage import Verdict
 from webhook.planning import clients as clients_
-from webhook.planning import obstacles
+from webhook.planning import obstacles, storage_volumes
 from webhook.planning.additions import Additions, additions, known_volumes
 from webhook.planning.clients import Client
 from webhook.pods import bounds
@@ -229,5 +229,9 @@ def _general_warnings(pod: Pod, settings: Settings) -> Iterator[Finding]:
 def _sidecar_warnings(pod: Pod, settings: Settings) -> Iterator[Finding]:
     if pod["spec"].get("resources") and settings.asks_resources:
         yield Reason.POD_LEVEL_RESOURCES.say()
-    if settings.storage.kind == "pvc":
-        yield Reason.PVC_SHARED.say(claim=settings.storage.name)
+    shared = storage_volumes.shared_claim(pod, settings.storage)
+    if shared is not None:
+        yield shared
+    for container in pods.containers(pod):
+        if container["name"] != names.DIND:
+            yield from storage_volumes.mounted(container, settings.storage)

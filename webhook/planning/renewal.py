@@ -192,9 +192,13 @@ def _at_one_path(
 ) -> VolumeMount:
     """What an earlier pass has mirrored stays: the clients of that pass may write there.
 
-    Of this pass are perhaps others, as under the migrate label a migrated socket is none.
+    Of this pass are perhaps others, as under the migrate label a migrated socket is none. At a
+    path of the system's is nothing mirrored, but perhaps the daemon's data on a volume of the Pod.
     """
-    if not names.is_dinps_volume(ours["name"]) and there["name"] not in credentials:
+    is_mirrored = not names.is_dinps_volume(ours["name"]) and bind_mounts.may_be_at(
+        ours["mountPath"]
+    )
+    if is_mirrored and there["name"] not in credentials:
         if bind_mounts.source(there) != bind_mounts.source(ours):
             return ours if names.is_dinps_volume(there["name"]) else _quiet(there)
         ours = bind_mounts.looser(there, ours)

@@ -1,8 +1,11 @@
-"""Requests and limits of the daemon, and what they do to the Pod's QoS class."""
+"""Requests and limits of the daemon, and what they do to the Pod's QoS class.
+
+Where they are to be the clients', for each resource the largest counts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Final, Literal
 
@@ -16,21 +19,26 @@ from webhook.reasons import Finding, Reason
 # and would give the daemon the defaults meant for small containers.
 LIMIT_RANGER: Final = "kubernetes.io/limit-ranger"
 _STORAGE: Final = "ephemeral-storage"
+_COMPUTE: Final = ("cpu", "memory")
+# What is taken over from clients.
+RESOURCES: Final = (*_COMPUTE, _STORAGE)
 
 QosClass = Literal["Guaranteed", "Burstable", "BestEffort"]
 
 
-def daemon_resources(pod: Pod, settings: Settings) -> Resources | Finding | None:
-    """What the daemon requests and is limited to.
+def daemon_resources(
+    pod: Pod, settings: Settings, clients: Sequence[Container] = ()
+) -> Resources | Finding | None:
+    """What the daemon requests and is limited to; `clients` may say it.
 
     None where the Pod has Pod-level resources (KEP-2837): they bound all containers. A
     Finding where the annotations contradict each other.
     """
     if pod["spec"].get("resources"):
         return None
-    limits = _limits(pod, settings)
+    limits = _limits(pod, settings, clients)
     requests: dict[str, Quantity] = {}
-    for resource, request in settings.requests.items():
+    for resource, request in _requests(settings, clients).items():
         limit = limits.get(resource)
         if limit is None or quantity.parse(request) <= quantity.parse(limit):
             requests[resource] = request
@@ -41,7 +49,12 @@ def daemon_resources(pod: Pod, settings: Settings) -> Resources | Finding | None
     return {"requests": requests, "limits": limits} if limits else {"requests": requests}
 
 
-def _limits(pod: Pod, settings: Settings) -> dict[str, Quantity]:
+def _requests(settings: Settings, clients: Sequence[Container]) -> dict[str, Quantity]:
+    found = _largest(clients, "requests") if settings.client_requests else {}
+    return {**settings.requests, **found}
+
+
+def _limits(pod: Pod, settings: Settings, clients: Sequence[Container]) -> dict[str, Quantity]:
     limits: dict[str, Quantity] = {}
     if LIMIT_RANGER in pods.annotations_of(pod):
         limits |= settings.limit_range_limits
@@ -49,7 +62,47 @@ def _limits(pod: Pod, settings: Settings) -> dict[str, Quantity]:
     # one of its own, the daemon's first pull would have the Pod evicted.
     if any(_STORAGE in _of(container, "limits") for container in pods.containers(pod)):
         limits[_STORAGE] = settings.ephemeral_storage_limit
-    return limits | settings.limits
+    limits |= settings.limits
+    return limits | _largest(clients, "limits") if settings.client_limits else limits
+
+
+def _largest(
+    clients: Iterable[Container], field: Literal["requests", "limits"]
+) -> dict[str, Quantity]:
+    """By resource, what the client has that has most of it; extended resources are the client's own.
+
+    A request that is not set is the limit, as for the API server.
+    """
+    found: dict[str, tuple[Decimal, Quantity]] = {}
+    for client in clients:
+        said = _of(client, field)
+        if field == "requests":
+            said = {**_of(client, "limits"), **said}
+        for resource in RESOURCES:
+            amount = quantity.parse_or_zero(said.get(resource, 0))
+            if amount > found.get(resource, (Decimal(0), ""))[0]:
+                found[resource] = (amount, said[resource])
+    return {resource: text for resource, (_, text) in found.items()}
+
+
+def nothing_to_take(settings: Settings, clients: Sequence[Container]) -> Iterator[Finding]:
+    """Warn where clients are to say what they do not, so that something else counts.
+
+    Nothing is said of ephemeral-storage, which clients seldom have, nor where neither has a limit.
+    """
+    rows: Sequence[tuple[Literal["requests", "limits"], bool, dict[str, str]]] = (
+        ("requests", settings.client_requests, settings.requests),
+        ("limits", settings.client_limits, settings.limits),
+    )
+    for field, is_asked, file in rows:
+        if not is_asked:
+            continue
+        found = _largest(clients, field)
+        missing = {name: file[name] for name in _COMPUTE if name in file and name not in found}
+        if missing or not found:
+            instead = ", ".join(f"{name}={amount}" for name, amount in missing.items()) or "none"
+            what = " nor ".join(missing) or "any resource"
+            yield Reason.NO_CLIENT_RESOURCES.say(field=field, what=what, instead=instead)
 
 
 def qos_changed(pod: Pod, daemon: Resources | None) -> Finding | None:
@@ -91,7 +144,7 @@ def _compute(resources: dict[str, Quantity] | None) -> dict[str, Decimal]:
     found: dict[str, Decimal] = {}
     if not resources:
         return found
-    for name in ("cpu", "memory"):
+    for name in _COMPUTE:
         if name in resources and (value := quantity.parse_or_zero(resources[name])) > 0:
             found[name] = value
     return found

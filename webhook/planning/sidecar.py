@@ -16,6 +16,7 @@ from webhook import names
 from webhook.asking import storage
 from webhook.asking.config import Transport
 from webhook.asking.settings import Settings
+from webhook.planning import cli, storage_volumes
 from webhook.pods import edits, image
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, EnvVar, Pod, Resources, Volume, VolumeMount
@@ -53,7 +54,7 @@ def container(
         "restartPolicy": "Always",
         "command": ["sh", "-c", script(args), "dind.sh"],
         "args": args,
-        "env": [*_environment(settings), *proxy],
+        "env": [*_environment(pod, settings), *proxy],
         "volumeMounts": [*_own_mounts(settings), *mirrored],
         "securityContext": _security_context(pod, settings),
     }
@@ -111,7 +112,9 @@ def transport_of(existing: Container) -> Transport:
 def volumes(settings: Settings) -> Iterator[Volume]:
     """The volumes that dinp-dind needs."""
     yield {"name": names.RUN, "emptyDir": {}}
-    yield storage.volume(settings.storage)
+    data = storage.volume(settings.storage)
+    if data is not None:
+        yield data
     if settings.transport == "tls":
         yield {"name": names.CERTS, "emptyDir": {"medium": "Memory"}}
     if settings.daemon_config is not None:
@@ -150,6 +153,9 @@ def dockerd(pod: Pod, settings: Settings) -> Iterator[str]:
     if settings.rootless:
         # The volume itself belongs to root: dockerd could not set its mode, and would end.
         yield f"--data-root={_ROOTLESS_DATA_DIRECTORY}/data"
+    if storage_volumes.outlives(pod, settings.storage):
+        # Containers of a former Pod with `restart: always` are in the data, and would come up.
+        yield "--restart=false"
     own = {arg.partition("=")[0] for arg in settings.dockerd_args}
     if "--bip" not in own:
         yield f"--bip={settings.bip}"
@@ -179,14 +185,21 @@ _LISTENER: Final[dict[Transport, tuple[str, ...]]] = {
 _PORT: Final = {"tcp": 2375, "tls": 2376}
 
 
-def _environment(settings: Settings) -> Iterator[EnvVar]:
+def _environment(pod: Pod, settings: Settings) -> Iterator[EnvVar]:
     """Never the clients' variables: DOCKER_TLS_VERIFY would kill a dockerd with --tls=false."""
     yield {"name": "DOCKER_MIN_API_VERSION", "value": _OLDEST_API}
+    if storage_volumes.outlives(pod, settings.storage):
+        yield {"name": "DINP_DATA_OUTLIVES_POD", "value": "true"}
     if settings.daemon_config is not None:
         yield {"name": "DINP_DAEMON_CONFIG", "value": names.DAEMON_CONFIG_PATH}
     if settings.daemon_config_keys is not None:
         keys = " ".join(settings.daemon_config_keys)
         yield {"name": "DINP_DAEMON_CONFIG_KEYS", "value": keys}
+    if settings.certificate_authorities is not None:
+        authorities = pods.literal(settings.certificate_authorities)
+        yield {"name": "DINP_CERTIFICATE_AUTHORITIES", "value": authorities}
+    if settings.cli:
+        yield {"name": "DINP_CLI_PLUGINS", "value": " ".join(cli.PLUGINS)}
     port = _PORT.get(settings.transport)
     if settings.rootless and port is not None:
         # dockerd's 127.0.0.1 is that of RootlessKit's network namespace, not the Pod's.
@@ -197,7 +210,7 @@ def _environment(settings: Settings) -> Iterator[EnvVar]:
 def _own_mounts(settings: Settings) -> Iterator[VolumeMount]:
     data = _ROOTLESS_DATA_DIRECTORY if settings.rootless else _DATA_DIRECTORY
     yield {"name": names.RUN, "mountPath": names.DIRECTORY}
-    yield {"name": names.STORAGE, "mountPath": data}
+    yield {"name": storage.volume_name(settings.storage), "mountPath": data}
     if settings.transport == "tls":
         yield {"name": names.CERTS, "mountPath": names.CERTS_PATH}
     if settings.daemon_config is not None:

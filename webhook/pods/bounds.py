@@ -32,6 +32,10 @@ COMMAND: Final = 128 * 1024
 # What a securityContext and resources take as JSON, where dinp copies them: 1 KiB would be much.
 COPIED: Final = 16 * 1024
 
+# PEM of the config file's certificateAuthorities, in bytes: some twenty certificates. Each Pod has them in
+# its spec, and etcd stores 1.5 MiB as one object.
+AUTHORITIES: Final = 32 * 1024
+
 # ---- numbers -------------------------------------------------------------------------------
 
 # With its status and managedFields each takes some 700 bytes of the 1.5 MiB that etcd stores as

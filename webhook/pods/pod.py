@@ -54,6 +54,10 @@ class Volume(TypedDict, total=False):
     secret: dict[str, Any] | None
     configMap: dict[str, Any] | None
     projected: ProjectedVolumeSource | None
+    downwardAPI: dict[str, Any] | None
+    image: dict[str, Any] | None
+    csi: dict[str, Any] | None
+    nfs: dict[str, Any] | None
 
 
 class Resources(TypedDict, total=False):

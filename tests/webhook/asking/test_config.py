@@ -81,7 +81,7 @@ def test_keys_are_as_in_kubernetes() -> None:
         ("at `$.sidecar.limitRangeLimits['cpu']`", "sidecar: {limitRangeLimits: {cpu: ''}}"),
         ("at `$.sidecar.ephemeralStorageLimit`", "sidecar: {ephemeralStorageLimit: much}"),
         (
-            "or pvc:<claim> - at `$.sidecar.storage`",
+            "volume:<a volume of this Pod> - at `$.sidecar.storage`",
             "sidecar: {storage: nfs}",
         ),
         ("at `$.sidecar.bip`", "sidecar: {bip: 198.18.0.300/24}"),

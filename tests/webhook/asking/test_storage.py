@@ -37,6 +37,14 @@ def test_every_form_has_its_volume(parsed: Storage, source: dict[str, object], t
     assert {"name": "dinp-storage", **source} == storage.volume(parsed)
 
 
+def test_a_volume_of_the_pod() -> None:
+    """It is there already, so none is added."""
+    assert Storage("volume", "data") == storage.parse("volume:data")
+    assert storage.volume(Storage("volume", "data")) is None
+    assert storage.volume_name(Storage("volume", "data")) == "data"
+    assert storage.volume_name(Storage("pvc", "data")) == "dinp-storage"
+
+
 @pytest.mark.parametrize(
     ("says", "text"),
     [
@@ -45,6 +53,8 @@ def test_every_form_has_its_volume(parsed: Storage, source: dict[str, object], t
         ("expected emptydir", "pvc:"),
         ("expected emptydir", "pvc"),
         ("expected emptydir", "pvc:a:b"),
+        ("or volume:<a volume of this Pod>", "volume:"),
+        ("expected emptydir", "volume:A"),
         ("expected emptydir", "ephemeral:fast"),
         ("expected emptydir", "ephemeral::5Gi"),
         ("expected emptydir", "emptydir:5Gi:x"),

@@ -363,6 +363,28 @@ def test_verbose() -> None:
     assert run("-n", "kube-system", text=excluded).stderr == none
 
 
+def test_verbose_names_objects_without_a_pod() -> None:
+    """A Tekton Task has none: what is in it becomes a Pod elsewhere."""
+    task = {"apiVersion": "tekton.dev/v1", "kind": "Task", "metadata": {"name": "t"}, "spec": {}}
+    text = yaml.safe_dump_all([task, {"kind": "Namespace", "metadata": {"name": "ci"}}])
+    none = "dinp: no Pod is in there\n"
+    assert run(text=text).stderr == none
+    assert (
+        run("-v", text=text).stderr
+        == f"Task default/t: no Pod and no Pod template is in it\n{none}"
+    )
+
+
+def test_settings_of_the_namespace(tmp_path: Path) -> None:
+    """The namespace of the option, as that of an object, chooses the entry of the config file."""
+    config = tmp_path / "config.yaml"
+    config.write_text("namespaces: [{match: [c*], sidecar: {transport: unix}}]")
+    text = yaml.safe_dump(pod(inject="sidecar"))
+    listens = "--host=tcp://127.0.0.1:2375"
+    assert listens in run("--config", str(config), text=text).stdout
+    assert listens not in run("--config", str(config), "-n", "ci", text=text).stdout
+
+
 def test_several_templates() -> None:
     """Of several templates in one object each is named by its place, and all are in one patch."""
     template = {

@@ -148,3 +148,33 @@ def test_metadata_that_is_none() -> None:
     """Metadata of another type is left for the API server to refuse."""
     (template,) = found({"kind": "Job", "spec": {"template": {"metadata": 1, "spec": SPEC}}})
     assert template.value is pod_templates.pod_of(template, "ci")
+
+
+def test_claims_beside_volumes_that_are_none() -> None:
+    """What the API server will refuse is not made into something else."""
+    claims = [{"metadata": {"name": "data"}}]
+    spec = {**SPEC, "volumes": "x"}
+    value = {
+        "kind": "StatefulSet",
+        "spec": {"template": {"spec": spec}, "volumeClaimTemplates": claims},
+    }
+    (template,) = found(value)
+    assert pod_templates.pod_of(template, "ci")["spec"]["volumes"] == "x"
+
+
+@pytest.mark.parametrize("volumes", [{}, {"volumes": []}, {"volumes": [{"name": "a"}]}])
+def test_claims_of_a_stateful_set(volumes: dict[str, Any]) -> None:
+    """Its Pods have a volume for each; of the template nothing changes by that."""
+    spec = {**SPEC, **volumes}
+    claims = [{"metadata": {"name": "data"}}]
+    value = {
+        "kind": "StatefulSet",
+        "metadata": {"name": "r"},
+        "spec": {"template": {"spec": spec}, "volumeClaimTemplates": claims},
+    }
+    (template,) = found(value)
+    pod = pod_templates.pod_of(template, "ci")
+    assert pod["metadata"]["name"] == "r-0"
+    first = {"name": "data", "persistentVolumeClaim": {"claimName": "data-r-0"}}
+    assert [first, *volumes.get("volumes", [])] == pod["spec"]["volumes"]
+    assert template.value == pod_templates.template_of(pod, template)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import small_pods as build
+from webhook import admission
 from webhook.asking import config as configs
 from webhook.planning import resources
 from webhook.reasons import Reason
@@ -126,3 +127,106 @@ def test_limits_of_the_config_file() -> None:
     config = configs.parse(b"sidecar: {limits: {memory: 128Mi}, requests: {memory: 1Gi}}")
     found = resources.daemon_resources(build.pod(), build.settings(config))
     assert found == {"requests": {"memory": "128Mi"}, "limits": {"memory": "128Mi"}}
+
+
+def _client(name: str, **resources: dict[str, str]) -> Any:
+    return build.container(name, resources=resources)
+
+
+CLIENT = {"requests": "client", "limits": "client"}
+
+
+@pytest.mark.parametrize(
+    ("requests", "limits", "clients"),
+    [
+        ({**REQUESTS, "cpu": "2"}, {"cpu": "2"}, [_client("a", limits={"cpu": "2"})]),
+        (
+            {**REQUESTS, "cpu": "1500m", "memory": "3Gi"},
+            None,
+            [
+                _client("a", requests={"cpu": "1", "memory": "3Gi"}),
+                _client("b", requests={"cpu": "1500m", "memory": "2048Mi"}),
+            ],
+        ),
+        # A client's request gives way to the limit that another one has.
+        (
+            {**REQUESTS, "cpu": "2"},
+            {"cpu": "2"},
+            [_client("a", requests={"cpu": "3"}), _client("b", limits={"cpu": "2"})],
+        ),
+        (REQUESTS, None, [_client("a", requests={"example.com/gpu": "1", "cpu": "nonsense"})]),
+        (REQUESTS, None, [build.container("a")]),
+    ],
+)
+def test_those_of_the_clients(
+    requests: dict[str, str], limits: dict[str, str] | None, clients: list[Any]
+) -> None:
+    """For each resource the largest; nothing of what else a container may have."""
+    found = resources.daemon_resources(build.pod(*clients), build.settings(**CLIENT), clients)
+    expected = {"requests": requests, **({"limits": limits} if limits else {})}
+    assert expected == found
+
+
+@pytest.mark.parametrize(
+    ("says", "asked", "client"),
+    [
+        ([], CLIENT, _client("a", limits={"cpu": "1", "memory": "1Gi"})),
+        ([], {}, build.container("a")),
+        (
+            ["has requests of cpu, so"],
+            {"requests": "client"},
+            _client("a", requests={"memory": "1Gi"}),
+        ),
+        (
+            ["has requests of cpu nor memory, so", "has limits of any resource, so"],
+            CLIENT,
+            build.container("a"),
+        ),
+        # A limit of memory alone is usual; there is none in the config file that would count instead.
+        ([], {"limits": "client"}, _client("a", limits={"memory": "1Gi"})),
+    ],
+)
+def test_nothing_to_take(says: list[str], asked: dict[str, str], client: Any) -> None:
+    """A warning says what no client has, where something else counts instead of it."""
+    found = [str(one) for one in resources.nothing_to_take(build.settings(**asked), [client])]
+    assert len(says) == len(found)
+    for one, line in zip(says, found, strict=True):
+        assert one in line
+
+
+def test_clients_in_the_config_file() -> None:
+    """The file may say client, too; where no client has any, the defaults count."""
+    config = configs.parse(b"sidecar: {requests: client, limits: client}")
+    client = _client("a", limits={"cpu": "4", "memory": "1Gi"})
+    found = resources.daemon_resources(build.pod(client), build.settings(config), [client])
+    same = {"cpu": "4", "memory": "1Gi"}
+    assert found == {"requests": {**REQUESTS, **same}, "limits": same}
+    named = build.settings(config, requests="cpu=3", limits="cpu=3")
+    expected = {"requests": {**REQUESTS, "cpu": "3"}, "limits": {"cpu": "3"}}
+    assert expected == resources.daemon_resources(build.pod(client), named, [client])
+
+
+def test_clients_of_an_earlier_pass_count() -> None:
+    """Under the migrate label a later pass has other clients: those that have the node's socket now."""
+    socket = [build.mount("socket", "/var/run/docker.sock")]
+    large, little = {"cpu": "4", "memory": "4Gi"}, {"cpu": "1", "memory": "1Gi"}
+    big = build.container("big", volumeMounts=socket, resources={"limits": large})
+    small = build.container("small", volumeMounts=socket, resources={"limits": little})
+    asked = {f"dinp.io/{field}": "client" for field in ("requests", "limits")}
+    pod: Any = build.with_socket(big, annotations=asked)
+    first: Any = admission.inject(pod, build.MIGRATE_SIDECAR, build.DEFAULT).pod
+    other: Any = build.with_socket(small)
+    spec = first["spec"]
+    both = {
+        **first,
+        "spec": {
+            **spec,
+            "containers": [*spec["containers"], *other["spec"]["containers"]],
+            "volumes": [*spec["volumes"], *other["spec"]["volumes"]],
+        },
+    }
+    second: Any = admission.inject(both, build.MIGRATE_SIDECAR, build.DEFAULT)
+    assert second.operations
+    resources_: list[Any] = [build.dind(one).get("resources") for one in (first, second.pod)]
+    assert resources_[0] == resources_[1]
+    assert large == resources_[0]["limits"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.webhook import small_pods as build
@@ -174,12 +175,27 @@ def test_security_context(uid: int, privileged: bool, runtime: str | None, rootl
             {"rootless": "true", "transport": "tls"},
         ),
         ({}, {"rootless": "true", "transport": "unix"}),
+        ({"DINP_CLI_PLUGINS": "docker-buildx docker-compose"}, {"cli": "true"}),
+        ({"DINP_DATA_OUTLIVES_POD": "true"}, {"storage": "pvc:a"}),
     ],
 )
 def test_environment(expected: dict[str, str], annotations: dict[str, str]) -> None:
     """Old clients are served; never a variable of the clients'."""
     found = build.env(fresh(**annotations))
     assert {"DOCKER_MIN_API_VERSION": "1.24", **expected, "HTTP_PROXY": "p"} == found
+
+
+def test_authorities_of_the_config_file() -> None:
+    """dind.sh gets them as they are, whatever the kubelet makes of dollars in variables."""
+    config = msgspec.structs.replace(Config().sidecar, certificate_authorities="$(PATH)\nb")
+    found = build.env(fresh(None, Config(config))).get("DINP_CERTIFICATE_AUTHORITIES")
+    assert found == "$$(PATH)\nb"
+
+
+@pytest.mark.parametrize(("expected", "storage"), [(True, "pvc:a"), (False, "emptydir")])
+def test_containers_of_a_former_pod_stay_down(expected: bool, storage: str) -> None:
+    """Those in data that outlive the Pod, with `restart: always`."""
+    assert expected == ("--restart=false" in (fresh(storage=storage).get("args") or ()))
 
 
 @pytest.mark.parametrize(
