@@ -6,10 +6,9 @@ Each check raises a ValueError that says what is wrong; the config file adds whe
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 import re
-from collections.abc import Iterator
+import ssl
 from typing import Any, Final
 
 from webhook.pods import bounds, image, pod, quantity
@@ -17,15 +16,6 @@ from webhook.pods import bounds, image, pod, quantity
 _PEM: Final = re.compile(r"-----BEGIN ([^-\n]*)-----([^-]*)-----END ([^-\n]*)-----")
 _BEGIN: Final = "-----BEGIN "
 _CERTIFICATE: Final = "CERTIFICATE"
-
-# Tags of DER (ITU-T X.690).
-_INTEGER: Final = 0x02
-_BIT_STRING: Final = 0x03
-_SEQUENCE: Final = 0x30
-_VERSION: Final = 0xA0
-# Of a TBSCertificate (RFC 5280, 4.1) behind its version: the serial number, then the signature's
-# algorithm, issuer, validity, subject and key.
-_TBS: Final = [_INTEGER, *[_SEQUENCE] * 5]
 
 
 def with_whole_namespaces(document: Any) -> Any:
@@ -90,35 +80,10 @@ def check_authorities(text: str) -> None:
             raise ValueError(f"block {number} is {begin!r}: expected certificates alone, no key")
         try:
             _check_certificate(base64.b64decode("".join(body.split()), validate=True))
-        except (binascii.Error, IndexError, ValueError) as error:
+        except (ssl.SSLError, ValueError) as error:
             raise ValueError(f"certificate {number} does not parse: {error}") from error
 
 
 def _check_certificate(der: bytes) -> None:
-    """Whether it has the outer parts of an X.509 certificate, whole, and nothing behind them."""
-    (certificate,) = _parts(der, [_SEQUENCE])
-    tbs, *_ = _parts(certificate, [_SEQUENCE, _SEQUENCE, _BIT_STRING])
-    _parts(tbs, [_VERSION, *_TBS] if tbs[0] == _VERSION else _TBS, more=True)
-
-
-def _parts(der: bytes, tags: list[int], *, more: bool = False) -> list[bytes]:
-    """The contents of values with these tags; `more`: others may follow."""
-    found = list(_values(der))
-    there = [tag for tag, _ in found]
-    if there[: len(tags)] != tags or (len(there) > len(tags) and not more):
-        raise ValueError("its parts are not those of an X.509 certificate")
-    return [content for _, content in found]
-
-
-def _values(der: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each value of a constructed one: its tag and its content."""
-    at = 0
-    while at < len(der):
-        tag, length, at = der[at], der[at + 1], at + 2
-        if length & 0x80:
-            size = length & 0x7F
-            length, at = int.from_bytes(der[at : at + size], "big"), at + size
-        if at + length > len(der):
-            raise ValueError("it is cut off")
-        yield tag, der[at : at + length]
-        at += length
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=der)
