@@ -20,7 +20,6 @@ PENDING: Final = {
     "woodpecker: .woodpecker.yaml, dinp.io/inject=sidecar: left as it is, left as it is": (
         "a daemon that no container would use is not added"
     ),
-    "dinp.io/cli": "docker, buildx and compose for clients that have none",
 }
 
 
