@@ -14,7 +14,10 @@ import yaml
 
 from webhook import names
 from webhook.asking import storage
+from webhook.asking.controllers import CONTROLLERS
+from webhook.asking.watchers import WATCHERS
 from webhook.pods import image, pod, quantity
+from webhook.pods.selectors import PodSelector, Strict
 
 Resources = dict[str, str]
 Transport = Literal["tcp", "tls", "unix"]
@@ -30,45 +33,14 @@ class ConfigError(Exception):
     """The config file cannot be used; the message names the YAML path. Exit code 2."""
 
 
-class _Strict(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True
-):
-    """What all parts of the config file have in common."""
-
-
-class LabelSelectorRequirement(_Strict, frozen=True):
-    """As in meta/v1."""
-
-    key: str
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    values: tuple[str, ...] = ()
-
-
-class LabelSelector(_Strict, frozen=True):
-    """As in meta/v1: all of it must match. An empty one matches every Pod."""
-
-    match_labels: dict[str, str] = {}
-    match_expressions: tuple[LabelSelectorRequirement, ...] = ()
-
-
-def _control_pods() -> tuple[LabelSelector, ...]:
-    """Control Pods that live beside build agents, and would only waste a daemon."""
-    component = LabelSelectorRequirement(
-        key="app.kubernetes.io/component",
-        operator="In",
-        values=("affinity-assistant", "jenkins-controller", "runner-scale-set-listener"),
-    )
-    return (LabelSelector(match_expressions=(component,)),)
-
-
-class AddressPool(_Strict, frozen=True):
+class AddressPool(Strict, frozen=True):
     """One `--default-address-pool`: networks of `/size` are cut out of `base`."""
 
     base: str = "198.19.0.0/16"
     size: Annotated[int, msgspec.Meta(ge=1, le=128)] = 24
 
 
-class SecretKeySelector(_Strict, frozen=True):
+class SecretKeySelector(Strict, frozen=True):
     """As in core/v1: a key of a Secret in the Pod's namespace."""
 
     name: Name
@@ -76,13 +48,13 @@ class SecretKeySelector(_Strict, frozen=True):
     optional: bool = False  # without it, or without the Secret, the Pod does not start
 
 
-class FromSecret(_Strict, frozen=True):
+class FromSecret(Strict, frozen=True):
     """A variable's source, as in core/v1."""
 
     secret_key_ref: SecretKeySelector
 
 
-class Sidecar(_Strict, frozen=True):
+class Sidecar(Strict, frozen=True):
     """Sidecar mode: the dind container and what it may use."""
 
     image: str = "docker:29.7.2-dind"
@@ -128,7 +100,7 @@ class Sidecar(_Strict, frozen=True):
     startup_seconds: Annotated[int, msgspec.Meta(ge=10, le=3600)] = 300
 
 
-class Daemonset(_Strict, frozen=True):
+class Daemonset(Strict, frozen=True):
     """Daemonset mode: a daemon on every node."""
 
     tls: bool = True
@@ -140,7 +112,7 @@ class Daemonset(_Strict, frozen=True):
     socket_directory: str = "/run/dinp"
 
 
-class Service(_Strict, frozen=True):
+class Service(Strict, frozen=True):
     """Service mode: a StatefulSet behind a Service."""
 
     tls: bool = True
@@ -148,14 +120,16 @@ class Service(_Strict, frozen=True):
     namespace: Name = "dinp-daemons"
 
 
-class Config(_Strict, frozen=True):
+class Config(Strict, frozen=True):
     """The whole file."""
 
     sidecar: Sidecar = Sidecar()
     daemonset: Daemonset = Daemonset()
     service: Service = Service()
-    # Pods that never get a daemon by namespace default: any of these selectors.
-    never_inject: tuple[LabelSelector, ...] = msgspec.field(default_factory=_control_pods)
+    # Pods that never get a daemon by namespace default, beside those of controllers.py.
+    never_inject: tuple[PodSelector, ...] = ()
+    # Programs that watch their node's containers, beside those of watchers.py.
+    node_watchers: tuple[PodSelector, ...] = ()
     # Containers of service meshes and secret injectors: never clients of Docker. Shell patterns.
     infrastructure_containers: tuple[str, ...] = (
         "istio-proxy",
@@ -226,11 +200,31 @@ def _check(config: Config) -> None:
                 f"networks of /{pool.size} do not fit into {pool.base}"
                 f" - at `$.sidecar.defaultAddressPools[{at}].size`"
             )
+    _check_rows(config.never_inject, CONTROLLERS, "$.neverInject")
+    _check_rows(config.node_watchers, WATCHERS, "$.nodeWatchers")
     directory = config.daemonset.socket_directory
     if not directory.startswith("/") or pod.clean_path(directory) != directory:
         raise ConfigError(
             f"{directory!r} is not a clean absolute path - at `$.daemonset.socketDirectory`"
         )
+
+
+def _check_rows(
+    rows: tuple[PodSelector, ...], built_in: tuple[PodSelector, ...], path: str
+) -> None:
+    known = {row.name for row in built_in}
+    for at, row in enumerate(rows):
+        if row.off and row.name not in known:
+            raise ConfigError(
+                f"there is no built-in row {row.name!r} to switch off; docs/config.md lists them"
+                f" - at `{path}[{at}].name`"
+            )
+        for number, name in enumerate(row.images):
+            if not name or name != name.lower() or name.strip("/") != name or ":" in name:
+                raise ConfigError(
+                    f"{name!r} is not the end of an image's path, such as traefik or datadog/agent"
+                    f" - at `{path}[{at}].images[{number}]`"
+                )
 
 
 def _resources(sidecar: Sidecar, field: str) -> Resources:

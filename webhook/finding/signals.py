@@ -34,8 +34,10 @@ class About(Enum):
     IMAGE = "container {container} has image {value}"
     FIELD = "container {container} reads {value}"
     SOCKET = "container {container} sets {name} to {value}"
+    VARIABLE = "container {container} sets {value}"
     MOUNT_PATH = "container {container} has {value}"
     COMMAND = "container {container} runs {value}"
+    WATCHES = "container {container} only runs {value}"
 
 
 class Fact(NamedTuple):
@@ -90,6 +92,10 @@ def _ends_with(*ends: str) -> Callable[[str], bool]:
     return lambda value: value.endswith(ends)
 
 
+def _begins_with(*beginnings: str) -> Callable[[str], bool]:
+    return lambda value: value.startswith(beginnings)
+
+
 # DOTALL, so that every `.*` before the end matches at once: no text takes quadratic time.
 def _is(pattern: str) -> Callable[[str], object]:
     return re.compile(pattern, re.DOTALL).fullmatch
@@ -99,14 +105,40 @@ def _has(pattern: str) -> Callable[[str], object]:
     return re.compile(pattern).search
 
 
-_CI: Final = (
-    r"(?<![a-z0-9])(?:ci|jenkins|jnlp|buildkite|build|builders?|runner|executor)(?![a-z0-9])"
+def _words(*words: str) -> Callable[[str], object]:
+    """Whether one of them stands there by itself: `build` in `ci-build_2`, not in `rebuilder`."""
+    return _has(rf"(?<![a-z0-9])(?:{'|'.join(words)})(?![a-z0-9])")
+
+
+# Of names of images and containers, and of nodes.
+_CI_WORDS: Final = (
+    *("ci", "cd", "cicd", "jenkins", "jnlp", "buildkite", "build", "builders?", "builds"),
+    *("runners?", "executor", "teamcity", "bamboo", "gocd", "azp", "azdevops", "azure-pipelines"),
+    *("azure-devops", "concourse", "drone", "woodpecker", "gitlab", "github", "circleci"),
+    *("actions", "buildkit", "buildx", "buildpacksio", "kaniko", "skaffold", "earthly", "dagger"),
+    *("repo2docker", "s2i", "testcontainers", "e2e", "pipelines?", "compile", "release"),
+    *("publish", "packager", "image-build", "bitbucket", "semaphore", "spinnaker", "harness"),
+    *("kestra", "airflow", "dagster", "prefect", "windmill", "localstack"),
+)
+_WATCHES_WORDS: Final = (
+    *("monitor", "monitors", "monitoring", "exporters?", "metrics", "logs?", "logger", "logging"),
+    *("shipper", "log-?shipper", "collector", "forwarder", "telemetry", "otel", "scanner"),
+    *("security", "audit", "auditor", "cleaner", "cleanup", "gc", "prune", "pruner", "janitor"),
+    *("reaper", "probe", "sensor", "inspector", "watcher", "watchdog", "healer", "profiler"),
+    *("ebpf", "cni", "chaos", "dashboard", "observability", "apm", "node-?agent", "housekeeping"),
+    *("image-?gc", "image-?puller", "prepull", "prepuller", "sweeper", "garbage", "stats"),
+)
+# Variables by which agents of CI systems are set up, and clients of Docker's builds.
+_CI_VARIABLES: Final = (
+    *("AZP_", "BAMBOO_", "TEAMCITY_", "GO_SERVER_URL", "GO_EA_", "GITHUB_", "ACTIONS_"),
+    *("RUNNER_", "BUILDKITE_", "JENKINS_", "DRONE_", "WOODPECKER_", "CIRCLECI_", "CIRCLE_"),
+    *("GITEA_INSTANCE_", "GITEA_RUNNER_", "CI_", "TESTCONTAINERS_", "BUILDX_", "COMPOSE_"),
+    *("DOCKER_BUILDKIT", "DOCKER_CONFIG", "BITBUCKET_", "SEMAPHORE_", "VSTS_"),
 )
 _DOCKER_IMAGES: Final = frozenset({"docker", "docker-cli", "docker-client", "dind"})
 _CI_LABELS: Final = frozenset(
     {
-        *("jenkins", "tekton.dev", "job.runner.gitlab.com", "actions.github.com"),
-        *("prow.k8s.io", "buildkite.com"),
+        *("jenkins", "tekton.dev", "actions.github.com", "prow.k8s.io"),
     }
 )
 _STATE_TREES: Final = (
@@ -153,6 +185,7 @@ SIGNALS: Final = (
     Signal("read_only", 1, (About.READ_ONLY,), _ends_with("/docker.sock", "/run", "/var", "/")),
     Signal("tolerates_all", 1, (About.ANY_NODE,), _always),
     Signal("knows_node", 1, (About.FIELD,), _one_of("spec.nodeName", "status.hostIP")),
+    Signal("watching_command", 5, (About.WATCHES,), _always),
     Signal("docker_image", -3, (About.IMAGE,), _is_dockers),
     Signal("jenkins_agent", -3, (About.NAME,), _one_of("jnlp")),
     Signal("ci_job", -3, (About.LABEL,), _is_cis),
@@ -163,8 +196,10 @@ SIGNALS: Final = (
         *("credentials", -1, (About.MOUNT_PATH,)),
         _is(r".*/(?:\.docker(?:cfg|/.*)?|registry-credentials)/?"),
     ),
-    Signal("ci_words", -1, (About.IMAGE, About.NAME), _has(_CI), most=2),
-    Signal("ci_nodes", -1, (About.NODES,), _has(_CI)),
+    Signal("ci_words", -1, (About.IMAGE, About.NAME), _words(*_CI_WORDS), most=2),
+    Signal("ci_variables", -2, (About.VARIABLE,), _begins_with(*_CI_VARIABLES)),
+    Signal("ci_nodes", -1, (About.NODES,), _words(*_CI_WORDS)),
+    Signal("watching_words", 1, (About.IMAGE, About.NAME), _words(*_WATCHES_WORDS), most=2),
 )
 # What a fact takes of the bound beside its values.
 _WORDS: Final = 16
@@ -194,9 +229,18 @@ def score(facts: Iterable[Fact]) -> Score:
 # ---- the facts -----------------------------------------------------------------------------
 
 _OPTIONS: Final = r"\bdocker\s++(?:-\S++\s++){0,8}"
-_BUILDS: Final = re.compile(_OPTIONS + r"(?:build|buildx|push|run|compose|tag|login)\b")
+_BUILDS: Final = re.compile(
+    _OPTIONS + r"(?:build|buildx|push|pull|run|compose|tag|login|save|load|import)\b"
+    # Programs that build or start containers by Docker, and targets of build tools that do.
+    r"|\b(?:docker-compose|repo2docker|testcontainers|skaffold|dockerBuild|bootBuildImage|spring-boot:build-image"
+    r"|pack\s++build|sam\s++build|act\s++-|kind\s++create|k3d\s++cluster|minikube\s++start|make\s++(?:docker|image))\b"
+)
 _CLEANS: Final = re.compile(
     _OPTIONS + r"(?:(?:system|image|container|volume|builder)\s++prune\b|rmi?\s[^\n;&|]{0,40}[$`])"
+)
+# Of containers that are there: on the node, as the command starts none.
+_WATCHES: Final = re.compile(
+    _OPTIONS + r"(?:events|stats|logs|kill|restart|stop|rm|exec|top|update|pause)\b"
 )
 
 
@@ -252,8 +296,15 @@ def _of_user(container: Container) -> Iterator[Fact]:
             yield Fact(About.FIELD, field, who)
         if (value := var.get("value") or "").startswith("unix://"):
             yield Fact(About.SOCKET, value, who, var["name"])
+        yield Fact(About.VARIABLE, var["name"], who)
     for mount in pods.mounts(container):
         yield Fact(About.MOUNT_PATH, mount["mountPath"], who)
-    text = "\n".join(pods.command_line(container))
+    yield from _of_command(who, "\n".join(pods.command_line(container)))
+
+
+def _of_command(who: str, text: str) -> Iterator[Fact]:
+    """A script that builds may tidy up after itself; one that only tidies up is there for the node."""
     if command := _BUILDS.search(text) or _CLEANS.search(text):
         yield Fact(About.COMMAND, " ".join(command.group().split()), who)
+    elif command := _WATCHES.search(text):
+        yield Fact(About.WATCHES, " ".join(command.group().split()), who)

@@ -106,7 +106,7 @@ def _client(
         socket_paths=tuple(socket_paths),
         uses_socket=mode is not Mode.SERVICE
         and (has_socket or (env.uses_daemon and where.docker_host == endpoint.UNIX_HOST)),
-        warnings=(*env.warnings, *_mount_warnings(found, mode)),
+        warnings=(*env.warnings, *_mount_warnings(container, found, mode)),
     )
 
 
@@ -141,7 +141,9 @@ def _replacements(found: Iterable[NodeMount], mode: Mode) -> Iterator[Replacemen
             yield Replacement(node_mount.at, node_mount.mount["name"], new)
 
 
-def _mount_warnings(found: Iterable[NodeMount], mode: Mode) -> Iterator[Finding]:
+def _mount_warnings(
+    container: Container, found: Iterable[NodeMount], mode: Mode
+) -> Iterator[Finding]:
     for node_mount in found:
         blanks = {
             "container": node_mount.container,
@@ -153,7 +155,10 @@ def _mount_warnings(found: Iterable[NodeMount], mode: Mode) -> Iterator[Finding]
                 blanks["path"] = node_mount.mount["mountPath"]
                 yield Reason.SOCKET_REMOVED.say(**blanks)
             case Kind.RUN_DIRECTORY:
-                yield Reason.RUN_DIRECTORY.say(**blanks)
+                left = node_docker.variables_below(container, node_mount.mount["mountPath"])
+                left = [name for name in left if name != "DOCKER_HOST"]  # dinp sets that one
+                variables = f", to which {', '.join(left)} points," if left else ""
+                yield Reason.RUN_DIRECTORY.say(variables=variables, **blanks)
             case Kind.STATE:
                 yield Reason.NODE_STATE_LEFT.say(**blanks)
             case _:
