@@ -24,6 +24,7 @@ from webhook.asking import config, rules
 from webhook.asking.annotations import ALLOWED_FLAGS, TABLE
 from webhook.cli import main
 from webhook.offline import pod_templates
+from webhook.pods import selectors
 from webhook.reasons import Reason
 from webhook.serving.metrics import Metrics
 
@@ -410,7 +411,7 @@ def test_config_parts() -> None:
     expected = {
         field.encode_name: _default_of(field)
         for struct in (
-            *(config.AddressPool, config.LabelSelector, config.LabelSelectorRequirement),
+            *(config.AddressPool, selectors.PodSelector, selectors.LabelSelectorRequirement),
             *(config.FromSecret, config.SecretKeySelector),
         )
         for field in msgspec.structs.fields(struct)

@@ -69,7 +69,7 @@ class Sidecar(Strict, frozen=True):
     requests: Resources = msgspec.field(
         default_factory=lambda: {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "1Gi"}
     )
-    limits: Resources = {}
+    limits: Resources = msgspec.field(default_factory=dict)
     # Under a LimitRange: without limits of its own the daemon would get the default ones.
     limit_range_limits: Resources = msgspec.field(
         default_factory=lambda: {"cpu": "2", "memory": "4Gi"}

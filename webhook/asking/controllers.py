@@ -34,9 +34,7 @@ def _row(
 
 def _always(row: PodSelector) -> PodSelector:
     """Also where the Pod mounts the node's socket."""
-    return PodSelector(
-        name=row.name, because=row.because, match_expressions=row.match_expressions
-    )
+    return PodSelector(name=row.name, because=row.because, match_expressions=row.match_expressions)
 
 
 _AIRFLOW: Final = (
@@ -46,7 +44,11 @@ _AIRFLOW: Final = (
 
 CONTROLLERS: Final = (
     _always(
-        _row("jenkins-controller", _SERVES, labels={_COMPONENT: ("jenkins-controller", "jenkins-master")})
+        _row(
+            "jenkins-controller",
+            _SERVES,
+            labels={_COMPONENT: ("jenkins-controller", "jenkins-master")},
+        )
     ),
     _row("jenkins", _SERVES, "jenkins/jenkins", "bitnami/jenkins", "bitnamilegacy/jenkins"),
     _always(
@@ -97,7 +99,9 @@ CONTROLLERS: Final = (
         *("argoproj/workflow-controller", "workflow-controller", "argoproj/argocli"),
         labels={"app.kubernetes.io/part-of": "argo-workflows"},
     ),
-    _row("argo-workflow-controller", _CREATES, labels={"app": ("workflow-controller", "argo-server")}),
+    _row(
+        "argo-workflow-controller", _CREATES, labels={"app": ("workflow-controller", "argo-server")}
+    ),
     _row(
         "argo-events",
         "waits for events, for which Argo creates Pods",
@@ -106,9 +110,19 @@ CONTROLLERS: Final = (
             "controller": ("sensor-controller", "eventsource-controller", "eventbus-controller")
         },
     ),
-    _row("drone-runner-kube", _CREATES, "drone-runner-kube", labels={"app.kubernetes.io/name": "drone-runner-kube"}),
+    _row(
+        "drone-runner-kube",
+        _CREATES,
+        "drone-runner-kube",
+        labels={"app.kubernetes.io/name": "drone-runner-kube"},
+    ),
     _row("drone", _SERVES, "drone/drone", labels={"app.kubernetes.io/name": "drone"}),
-    _row("woodpecker-agent", _CREATES, "woodpecker-agent", labels={"app.kubernetes.io/name": "woodpecker-agent"}),
+    _row(
+        "woodpecker-agent",
+        _CREATES,
+        "woodpecker-agent",
+        labels={"app.kubernetes.io/name": "woodpecker-agent"},
+    ),
     _row("woodpecker-server", _SERVES, "woodpecker-server"),
     _row(
         "agent-stack-k8s",
@@ -120,7 +134,10 @@ CONTROLLERS: Final = (
         "jupyterhub",
         "starts Pods of its users and uses no Docker itself",
         *("k8s-hub", "jupyterhub/jupyterhub", "configurable-http-proxy", "k8s-binderhub"),
-        labels={"app": ("jupyterhub", "binderhub", "binder"), "component": ("hub", "proxy", "user-scheduler", "binder", "image-puller", "autohttps")},
+        labels={
+            "app": ("jupyterhub", "binderhub", "binder"),
+            "component": ("hub", "proxy", "user-scheduler", "binder", "image-puller", "autohttps"),
+        },
     ),
     PodSelector(
         name="airflow",

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from webhook import names
-from webhook.finding import node_docker, signals
+from webhook.finding import facts, node_docker, signals
 from webhook.finding.node_docker import Kind, NodeMount
 from webhook.finding.pod_daemons import PodDaemon
 from webhook.pods import jobs, selectors
@@ -80,7 +80,7 @@ def judge(
 
 
 def _scored(seen: _Seen, watchers: Sequence[PodSelector]) -> Judgement:
-    found = signals.score(signals.facts(seen.pod, seen.found, seen.host_paths, seen.users))
+    found = signals.score(facts.facts(seen.pod, seen.found, seen.host_paths, seen.users))
     builder = found.builder()
     if seen.users and jobs.is_job(seen.pod) and not pods.owned_by(seen.pod, "DaemonSet"):
         return Judgement(Verdict.MIGRATE, builder, found.points)

@@ -59,7 +59,7 @@ def _caches(
 def _hint(volume: Volume | None, settings: Settings) -> str:
     if settings.mode.is_shared:
         return ", that of the shared daemon"
-    claim = ((volume or {}).get("persistentVolumeClaim") or {}).get("claimName")
+    claim = None if volume is None else volume.get("persistentVolumeClaim")
     if claim:
-        return f"; dinp.io/storage: pvc:{claim} gives it this claim"
+        return f"; dinp.io/storage: pvc:{claim.get('claimName')} gives it this claim"
     return "; dinp.io/storage gives it one that lasts"

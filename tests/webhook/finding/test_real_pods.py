@@ -31,9 +31,7 @@ def a_pod(row: dict[str, Any]) -> Pod:
         volumes.append({"name": f"host-{number}", "hostPath": {"path": path}})
         more = {"name": f"host-{number}", "mountPath": path}
         mounts.setdefault(row["containers"][0]["name"], []).append(more)
-    containers = [
-        {**one, "volumeMounts": mounts.get(one["name"], [])} for one in row["containers"]
-    ]
+    containers = [{**one, "volumeMounts": mounts.get(one["name"], [])} for one in row["containers"]]
     owners = [{"kind": row["owner"], "name": "owner"}] if "owner" in row else []
     metadata = {"name": "pod", "labels": row.get("labels", {}), "ownerReferences": owners}
     spec = {field: value for field, value in row.items() if field not in OF_ROW}

@@ -6,10 +6,16 @@ from typing import Any, cast
 
 import pytest
 
-from webhook.finding import node_docker, pod_daemons, triage
-from webhook.finding.found import judge
+from webhook.asking.watchers import WATCHERS
+from webhook.finding import found, node_docker, pod_daemons, triage
 from webhook.finding.triage import Verdict
 from webhook.pods.pod import Pod
+
+
+def judge(pod: Pod) -> triage.Judgement:
+    """With the built-in rows."""
+    return found.judge(pod, WATCHERS)
+
 
 SOCKET = {"name": "socket", "hostPath": {"path": "/var/run/docker.sock"}}
 AT_SOCKET = {"name": "socket", "mountPath": "/var/run/docker.sock"}
@@ -236,10 +242,10 @@ def test_each_signal(score: int, signal: str, pod: Pod) -> None:
         with_path("/procedures"),
         with_field("metadata.name"),
         with_env("E", "unix:///run/other.sock"),
-        with_args("docker ps; pgrep dockerd; docker rm old"),
+        with_args("docker ps; pgrep dockerd; docker inspect old"),
         mounting(mountPath="/data", readOnly=True),
         a_pod(user(image="ci.example.com/app:build-7"), volumes=[SOCKET]),
-        a_pod(user(name="image-cleaner-dind", image="cleaner"), volumes=[SOCKET]),
+        a_pod(user(name="kube-proxy-dind", image="catalogue"), volumes=[SOCKET]),
         a_pod(user(name="rebuilder", image="circi/app"), volumes=[SOCKET]),
         a_pod(user(image=None, command=None, args=None, env=None), volumes=[SOCKET]),
     ],

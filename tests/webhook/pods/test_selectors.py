@@ -6,8 +6,8 @@ from typing import Literal
 
 import pytest
 
-from webhook.asking import selectors
-from webhook.asking.config import LabelSelector, LabelSelectorRequirement
+from webhook.pods import selectors
+from webhook.pods.selectors import LabelSelector, LabelSelectorRequirement
 
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
 
