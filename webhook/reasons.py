@@ -48,7 +48,7 @@ class Reason(Enum):
     DAEMONSET_POD = (
         "daemonset_pod",
         Effect.NOTED,
-        "Pods of a DaemonSet get no daemon by namespace default{socket}; annotate the Pod with dinp.io/inject: {mode} to force it",
+        "a Pod of a DaemonSet gets no daemon by namespace default{socket}; annotate the Pod with dinp.io/inject: {mode} to force it",
     )
     NEVER_INJECT = (
         "never_inject",
@@ -58,7 +58,7 @@ class Reason(Enum):
     NODE_WATCHER = (
         "node_watcher",
         Effect.NOTED,
-        "left as it is (dinp.io/inject: {mode} on the Pod forces it): its image is one that {because}, and an empty daemon has none of them; that is row {row} of nodeWatchers",
+        "left as it is (dinp.io/inject: {mode} on the Pod forces it): its image is one that {because}, and no daemon of dinp's has those; that is row {row} of nodeWatchers",
     )
     NODE_AGENT = (
         "node_agent",
@@ -170,7 +170,7 @@ class Reason(Enum):
     DRONE = (
         "drone",
         Effect.BLOCKED,
-        "Drone's runner updates its Pods with a client of Kubernetes 0.21, which drops restartPolicy of init containers, so the API server would refuse every step of a Pod with a sidecar; use dinp.io/inject: daemonset or service, which work",
+        "Drone's runner updates its Pods with a client of Kubernetes 0.21, which drops restartPolicy of init containers, so the API server would refuse every step of a Pod with a sidecar; dinp.io/inject: daemonset or service works, where the namespace allows it",
     )
     HOST_USERS = (
         "host_users",

@@ -214,7 +214,7 @@ def _check_rows(
 ) -> None:
     known = {row.name for row in built_in}
     for at, row in enumerate(rows):
-        if row.off and row.name not in known:
+        if not row.enabled and row.name not in known:
             raise ConfigError(
                 f"there is no built-in row {row.name!r} to switch off; docs/config.md lists them"
                 f" - at `{path}[{at}].name`"

@@ -59,8 +59,8 @@ def _never_by_default(pod: Pod, request: Request, seen: Found, config: Config) -
     )
     if row is None:
         return None
-    because = row.because or "is of that kind"
-    return Reason.NEVER_INJECT.say(because=because, row=row.name or "(without a name)", **blanks)
+    because = row.because or "is one that the config file names"
+    return Reason.NEVER_INJECT.say(because=because, row=row.name or "without a name", **blanks)
 
 
 def _node_agent(judgement: Judgement, request: Request) -> Finding:
@@ -69,7 +69,7 @@ def _node_agent(judgement: Judgement, request: Request) -> Finding:
         signals = ", ".join(judgement.signals[:_SIGNALS_TOLD])
         return Reason.NODE_AGENT.say(signals=signals, mode=mode)
     because = row.because or "watches the node's containers"
-    return Reason.NODE_WATCHER.say(because=because, row=row.name or "(without a name)", mode=mode)
+    return Reason.NODE_WATCHER.say(because=because, row=row.name or "without a name", mode=mode)
 
 
 def _run_directory(pod: Pod, request: Request, seen: Found) -> Finding | None:

@@ -47,7 +47,7 @@ class PodSelector(LabelSelector, frozen=True):
     because: str = ""  # after "this Pod" or "an image that"
     images: tuple[str, ...] = ()  # as `is_named` has them
     migrate: bool = True  # it holds for Pods that mount the node's socket, too
-    off: bool = False  # the built-in row of this name does not apply
+    enabled: bool = True  # else the built-in row of this name does not apply
 
 
 def merged(built_in: Sequence[PodSelector], rows: Sequence[PodSelector]) -> Sequence[PodSelector]:
@@ -56,7 +56,7 @@ def merged(built_in: Sequence[PodSelector], rows: Sequence[PodSelector]) -> Sequ
         return built_in
     by_name = {row.name: row for row in built_in}
     by_name |= {row.name or f"row {number}": row for number, row in enumerate(rows, 1)}
-    return [row for row in by_name.values() if not row.off]
+    return [row for row in by_name.values() if row.enabled]
 
 
 def row_of(
