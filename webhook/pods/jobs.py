@@ -15,7 +15,7 @@ from webhook.pods.pod import Pod
 _PREFIXES: Final = (
     "jenkins/",  # Jenkins' Kubernetes plugin: jenkins/label
     *("job.runner.gitlab.com/", "project.runner.gitlab.com/", "root.runner.gitlab.com/"),
-    "io.drone",  # drone-runner-kube
+    "io.drone.",  # drone-runner-kube
     "woodpecker-ci.org/",
     "workflows.argoproj.io/",
     "buildkite.com/",  # agent-stack-k8s
@@ -26,6 +26,7 @@ _PREFIXES: Final = (
 )
 _NAMES: Final = frozenset(
     {
+        "io.drone",
         *("tekton.dev/taskRun", "tekton.dev/taskRunUID", "tekton.dev/task"),
         *("tekton.dev/pipelineTask", "tekton.dev/clusterTask", "tekton.dev/memberOf"),
         *("actions-ephemeral-runner", "actions-runner", "created-by-prow"),

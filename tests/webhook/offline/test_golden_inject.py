@@ -45,7 +45,9 @@ def made(case: Case, kind: str) -> dict[str, Any]:
     """The template of what the webhook makes of the Pod, of an owner of this kind."""
     owners = [{"kind": kind, "name": "x"}]
     metadata = {**case.pod["metadata"], "ownerReferences": owners}
-    return template(admission.inject({**case.pod, "metadata": metadata}, case.rule, case.config).pod)
+    return template(
+        admission.inject({**case.pod, "metadata": metadata}, case.rule, case.config).pod
+    )
 
 
 def template(pod: Any) -> dict[str, Any]:
