@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from webhook import names
 from webhook.asking.request import Request
 from webhook.asking.rules import Mode
 from webhook.asking.settings import Settings
@@ -47,7 +48,9 @@ def _caches(
     for container in chosen:
         for at, mount in enumerate(pods.mounts(container)):
             path = pods.clean_path(mount["mountPath"])
-            if pods.is_within(path, _DATA) and (container["name"], at) not in nodes:
+            # A socket that an earlier pass has migrated is there, too, if somebody wants it so.
+            is_users = not names.is_dinps_volume(mount["name"])
+            if pods.is_within(path, _DATA) and is_users and (container["name"], at) not in nodes:
                 yield Reason.CACHE_UNUSED.say(
                     container=container["name"],
                     volume=mount["name"],
