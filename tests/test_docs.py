@@ -447,6 +447,14 @@ def test_config_file() -> None:
         assert keys_of(struct).keys() == document[section].keys()
 
 
+def test_built_in_rows() -> None:
+    """docs/config.md lists them all: people switch them off by name."""
+    shown = [(spans(cells[0])[0], cells[1]) for cells in rows(DOCS / "config.md", "Built-in rows")]
+    tables = (*controllers.CONTROLLERS, *watchers.WATCHERS)
+    expected = [(row.name, row.because) for row in tables]
+    assert expected == [one for one in shown if one[0] not in {"neverInject", "nodeWatchers"}]
+
+
 def test_reasons() -> None:
     """docs/reasons.md is what `make reasons` writes, and has every reason once."""
     text = read(reasons.PAGE)
