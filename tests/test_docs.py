@@ -20,7 +20,7 @@ import yaml
 from certs import metrics as certs_metrics
 from tools import reasons
 from webhook import admission
-from webhook.asking import config, rules
+from webhook.asking import config, controllers, rules, watchers
 from webhook.asking.annotations import ALLOWED_FLAGS, TABLE
 from webhook.cli import main
 from webhook.offline import pod_templates
