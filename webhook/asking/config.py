@@ -128,7 +128,7 @@ class Config(Strict, frozen=True):
     service: Service = Service()
     # Pods that never get a daemon by namespace default, beside those of controllers.py.
     never_inject: tuple[PodSelector, ...] = ()
-    # Programs that watch their node's containers, beside those of watchers.py.
+    # Programs that watch their node's containers by its socket, beside those of watchers.py.
     node_watchers: tuple[PodSelector, ...] = ()
     # Containers of service meshes and secret injectors: never clients of Docker. Shell patterns.
     infrastructure_containers: tuple[str, ...] = (

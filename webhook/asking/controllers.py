@@ -62,7 +62,13 @@ CONTROLLERS: Final = (
         "actions-runner-controller",
         _CREATES,
         *("gha-runner-scale-set-controller", "summerwind/actions-runner-controller"),
-        labels={"app.kubernetes.io/name": ("gha-runner-scale-set-controller", "gha-rs-controller")},
+        labels={
+            "app.kubernetes.io/name": (
+                "gha-runner-scale-set-controller",
+                "gha-rs-controller",
+                "actions-runner-controller",
+            )
+        },
     ),
     _always(
         _row(

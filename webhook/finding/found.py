@@ -36,9 +36,9 @@ class Found(msgspec.Struct, frozen=True):
     default_container: Container  # as kubectl takes it
 
 
-def find(pod: Pod, *, judged: bool, watchers: Sequence[PodSelector] = ()) -> Found:
+def find(pod: Pod, *, judged: bool) -> Found:
     """Look at a Pod that is well formed; `judged`: with a judgement on one that mounts the socket,
-    and has not been through dinp before. `watchers` are rows of images, for the judgement.
+    and has not been through dinp before. It is by signals alone, without rows of watchers.
     """
     node_mounts = node_docker.node_mounts(pod)
     daemons = tuple(pod_daemons.pod_daemons(pod, node_mounts))
@@ -51,7 +51,7 @@ def find(pod: Pod, *, judged: bool, watchers: Sequence[PodSelector] = ()) -> Fou
         node_mounts=node_mounts,
         sockets=sockets,
         pod_daemons=daemons,
-        judgement=triage.judge(pod, node_mounts, daemons, watchers) if judged else None,
+        judgement=triage.judge(pod, node_mounts, daemons, ()) if judged else None,
         dind=there,
         been_here=there is not None or names.has_been_here(pods.labels_of(pod)),
         credentials=_credentials(pod),

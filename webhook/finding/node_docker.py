@@ -25,6 +25,8 @@ from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, VolumeMount
 
 RUN_DIRECTORIES: Final = frozenset({"/", "/var", "/run", "/var/run"})
+# Of these, whoever mounts the whole of one means the socket; `/` and `/var` hold much else.
+SOCKET_DIRECTORIES: Final = frozenset({"/run", "/var/run"})
 DEFAULT_PATHS: Final = frozenset({"/var/run/docker.sock", "/run/docker.sock"})
 CLI_PATHS: Final = frozenset(
     f"{directory}/docker"

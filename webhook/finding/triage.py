@@ -43,7 +43,6 @@ class Judgement(msgspec.Struct, frozen=True):
     verdict: Verdict
     signals: tuple[str, ...] = ()
     score: int = 0
-    watcher: PodSelector | None = None  # the row that knows it for a node agent
 
 
 def judge(
@@ -85,7 +84,8 @@ def _scored(seen: _Seen, watchers: Sequence[PodSelector]) -> Judgement:
     if seen.users and jobs.is_job(seen.pod) and not pods.owned_by(seen.pod, "DaemonSet"):
         return Judgement(Verdict.MIGRATE, builder, found.points)
     if row := selectors.row_of(watchers, seen.pod, seen.users):
-        return Judgement(Verdict.NODE, (f"it {row.because}", *found.agent()), found.points, row)
+        why = f"its image is {row.name}, which {row.because}"
+        return Judgement(Verdict.NODE, (why, *found.agent()), found.points)
     if found.points >= 2:
         return Judgement(Verdict.NODE, found.agent(), found.points)
     if builder:

@@ -72,12 +72,19 @@ def clients(chosen: Sequence[Container], found: Found, settings: Settings) -> tu
 
 
 def sockets_left(node_mounts: Iterable[NodeMount], decided: Iterable[Client]) -> Iterator[Finding]:
-    """Warn of containers that are no clients, and keep a socket that is dead."""
+    """Warn of containers that are no clients, and keep a socket that is dead, or all of its directory."""
     names_ = {client.name for client in decided}
     for found in node_mounts:
         if found.kind is Kind.SOCKET and found.container not in names_:
             path = found.mount["mountPath"]
             yield Reason.SOCKET_LEFT.say(container=found.container, path=path)
+        elif found.path in node_docker.SOCKET_DIRECTORIES and found.container not in names_:
+            yield Reason.RUN_DIRECTORY.say(
+                container=found.container,
+                path=found.path,
+                mount_path=found.mount["mountPath"],
+                variables="",
+            )
 
 
 def _client(

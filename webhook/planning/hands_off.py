@@ -7,17 +7,20 @@ from typing import Final
 from webhook.asking.config import Config
 from webhook.asking.controllers import CONTROLLERS
 from webhook.asking.request import Request
+from webhook.asking.watchers import WATCHERS
 from webhook.finding import node_docker
 from webhook.finding.found import Found
 from webhook.finding.node_docker import Kind
-from webhook.finding.triage import Judgement, Verdict
+from webhook.finding.triage import Verdict
 from webhook.pods import jobs, selectors
 from webhook.pods import pod as pods
 from webhook.pods.pod import Pod
+from webhook.pods.selectors import PodSelector
 from webhook.reasons import Finding, Reason
 
 # Of a node agent's signals, the first ones; a warning is short.
 _SIGNALS_TOLD: Final = 4
+_NAMELESS: Final = "without a name"
 
 
 def hands_off(pod: Pod, request: Request, seen: Found, config: Config) -> Finding | None:
@@ -29,11 +32,11 @@ def hands_off(pod: Pod, request: Request, seen: Found, config: Config) -> Findin
     | for `migrate` | mounts no socket | NOT_REQUESTED |
     | in any way | is a DaemonSet's | DAEMONSET_POD |
     | in any way | is a controller beside its jobs, with no CI system's label | NEVER_INJECT |
-    | for `migrate` | is a node agent | NODE_WATCHER, NODE_AGENT |
+    | in any way | mounts the socket for a watcher of the node, with no CI system's label | NODE_WATCHER |
+    | for `migrate` | is a node agent | NODE_AGENT |
     | in any way, or the Pod itself | runs a daemon of its own | OWN_DAEMON |
 
-    A Pod that dinp has given a daemon before is no controller and no DaemonSet's: it has asked, or
-    was none then.
+    A Pod that dinp has given a daemon before is none of the first three: it has asked, or was none then.
     """
     if request.migrate and not seen.sockets:
         return _run_directory(pod, request, seen) or Reason.NOT_REQUESTED.say()
@@ -42,34 +45,40 @@ def hands_off(pod: Pod, request: Request, seen: Found, config: Config) -> Findin
         if never is not None:
             return never
     if seen.judgement is not None and seen.judgement.verdict is Verdict.NODE:
-        return _node_agent(seen.judgement, request)
+        signals = ", ".join(seen.judgement.signals[:_SIGNALS_TOLD])
+        return Reason.NODE_AGENT.say(signals=signals, mode=request.mode.value)
     return Reason.OWN_DAEMON.say(where=seen.pod_daemons[0].where) if seen.pod_daemons else None
 
 
 def _never_by_default(pod: Pod, request: Request, seen: Found, config: Config) -> Finding | None:
+    mode = request.mode.value
     socket = ", and keeps its mount of the node's Docker socket" if seen.sockets else ""
-    blanks = {"mode": request.mode.value, "socket": socket}
     if pods.owned_by(pod, "DaemonSet"):
-        return Reason.DAEMONSET_POD.say(**blanks)
+        return Reason.DAEMONSET_POD.say(mode=mode, socket=socket)
     if jobs.is_job(pod):
         return None
+    controller = _controller(pod, request, config)
+    if controller is not None:
+        because = controller.because or "is one that the config file names"
+        row = controller.name or _NAMELESS
+        return Reason.NEVER_INJECT.say(because=because, row=row, mode=mode, socket=socket)
+    watcher = _watcher(pod, seen, config)
+    if watcher is not None:
+        because = watcher.because or "watches the node's containers"
+        return Reason.NODE_WATCHER.say(because=because, row=watcher.name or _NAMELESS, mode=mode)
+    return None
+
+
+def _controller(pod: Pod, request: Request, config: Config) -> PodSelector | None:
     rows = selectors.merged(CONTROLLERS, config.never_inject)
-    row = selectors.row_of(
-        (row for row in rows if row.migrate or not request.migrate), pod, pod["spec"]["containers"]
-    )
-    if row is None:
-        return None
-    because = row.because or "is one that the config file names"
-    return Reason.NEVER_INJECT.say(because=because, row=row.name or "without a name", **blanks)
+    held = (row for row in rows if row.migrate or not request.migrate)
+    return selectors.row_of(held, pod, pod["spec"]["containers"])
 
 
-def _node_agent(judgement: Judgement, request: Request) -> Finding:
-    row, mode = judgement.watcher, request.mode.value
-    if row is None:
-        signals = ", ".join(judgement.signals[:_SIGNALS_TOLD])
-        return Reason.NODE_AGENT.say(signals=signals, mode=mode)
-    because = row.because or "watches the node's containers"
-    return Reason.NODE_WATCHER.say(because=because, row=row.name or "without a name", mode=mode)
+def _watcher(pod: Pod, seen: Found, config: Config) -> PodSelector | None:
+    rows = selectors.merged(WATCHERS, config.node_watchers)
+    users = [container for container in pods.containers(pod) if container["name"] in seen.sockets]
+    return selectors.row_of(rows, pod, users) if users else None
 
 
 def _run_directory(pod: Pod, request: Request, seen: Found) -> Finding | None:
@@ -81,7 +90,7 @@ def _run_directory(pod: Pod, request: Request, seen: Found) -> Finding | None:
         if found.kind is not Kind.RUN_DIRECTORY:
             continue
         below = node_docker.variables_below(everyone[found.container], found.mount["mountPath"])
-        if below or found.path in {"/run", "/var/run"}:
+        if below or found.path in node_docker.SOCKET_DIRECTORIES:
             return Reason.RUN_DIRECTORY_ONLY.say(
                 container=found.container,
                 path=found.path,

@@ -17,7 +17,6 @@ from webhook.asking.config import Config
 from webhook.asking.request import Request
 from webhook.asking.rules import Mode, Rule, Source
 from webhook.asking.settings import Settings
-from webhook.asking.watchers import WATCHERS
 from webhook.finding import found
 from webhook.finding.found import Found
 from webhook.finding.triage import Verdict
@@ -26,7 +25,7 @@ from webhook.planning import hands_off as hands_off_
 from webhook.planning import losses, obstacles
 from webhook.planning.additions import Additions, additions, known_volumes
 from webhook.planning.clients import Client
-from webhook.pods import bounds, jobs, selectors
+from webhook.pods import bounds, jobs
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod
 from webhook.reasons import Effect, Finding, Reason
@@ -83,8 +82,7 @@ def _decide(pod: Pod, rule: Rule, config: Config) -> Plan:
     if isinstance(asked, NotAsked):
         return _without_injection(asked.finding, asked.request)
     request = asked.request
-    watchers = selectors.merged(WATCHERS, config.node_watchers)
-    seen = found.find(pod, judged=request.migrate, watchers=watchers)
+    seen = found.find(pod, judged=request.migrate)
     hands_off = hands_off_.hands_off(pod, request, seen, config)
     if hands_off is not None:
         return _without_injection(hands_off, request)

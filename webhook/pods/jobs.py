@@ -24,6 +24,8 @@ _PREFIXES: Final = (
     "openshift.io/build.",
     "teamcity-",  # its cloud plugin: teamcity-cloud-image
 )
+# Runners have these, and so has what listens for their jobs.
+_OF_SCALE_SETS: Final = "actions.github.com/"
 _NAMES: Final = frozenset(
     {
         "io.drone",
@@ -38,16 +40,20 @@ _VALUES: Final = frozenset(
     {
         *(("jenkins", "agent"), ("jenkins", "slave")),
         ("component", "binderhub-build"),
-        ("app.kubernetes.io/component", "runner"),  # a runner scale set's
     }
 )
 
 
 def is_job(pod: Pod) -> bool:
     """Whether a label says that a CI system runs a job in this Pod."""
+    labels = pods.labels_of(pod)
+    is_runner = labels.get("app.kubernetes.io/component") == "runner"
     return any(
-        name.startswith(_PREFIXES) or name in _NAMES or (name, value) in _VALUES
-        for name, value in pods.labels_of(pod).items()
+        name.startswith(_PREFIXES)
+        or (is_runner and name.startswith(_OF_SCALE_SETS))
+        or name in _NAMES
+        or (name, value) in _VALUES
+        for name, value in labels.items()
     )
 
 

@@ -53,6 +53,7 @@ def image(name: str, **fields: Any) -> Pod:
         (Reason.NEVER_INJECT, MIGRATE, with_socket(build.pod(labels=CONTROLLER))),
         (Reason.NEVER_INJECT, INJECT, image("gitea/gitea")),
         (Reason.NODE_WATCHER, MIGRATE, with_socket(image("portainer/portainer-ce:2"))),
+        (Reason.NODE_WATCHER, INJECT, with_socket(image("portainer/portainer-ce:2"))),
     ],
 )
 def test_who_is_left(expected: Reason, path: str, pod: Pod) -> None:

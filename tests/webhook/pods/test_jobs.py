@@ -33,6 +33,15 @@ def test_a_job(name: str, value: str) -> None:
     assert jobs.is_job(build.pod(labels={"app": "x", name: value}))
 
 
+def test_a_runner_of_a_scale_set() -> None:
+    """Runners and their listener have the labels of one controller; the component tells them apart."""
+    labels = {"actions.github.com/scale-set-name": "s"}
+    component = "app.kubernetes.io/component"
+    assert jobs.is_job(build.pod(labels={**labels, component: "runner"}))
+    assert not jobs.is_job(build.pod(labels={**labels, component: "runner-scale-set-listener"}))
+    assert not jobs.is_job(build.pod(labels={component: "runner"}))
+
+
 @pytest.mark.parametrize(
     "labels",
     [
