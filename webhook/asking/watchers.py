@@ -143,6 +143,7 @@ WATCHERS: Final = (
     _row("sysdig", _GUARDS, "sysdig/agent", "sysdig/sysdig", "sysdig-agent", "sysdig/agent-slim"),
     _row("falco", _GUARDS, "falco", "falcosecurity/falco-no-driver"),
     _row("tracee", _GUARDS),
+    _row("wazuh", _GUARDS, "wazuh-agent"),
     _row("aqua", _GUARDS, "aquasec/enforcer", "aqua-enforcer", "aquasec/agent"),
     _row("neuvector", _GUARDS, "neuvector/enforcer", "neuvector/controller", "neuvector/allinone"),
     _row("twistlock", _GUARDS, "twistlock/defender", "twistlock-defender"),

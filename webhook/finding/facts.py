@@ -57,7 +57,7 @@ _BUILDS: Final = re.compile(
     + r"(?:(?:image|container)\s++)?(?:build|buildx|push|pull|run|compose|tag|login|save|load|import)\b"
     # Programs that build or start containers by Docker, and targets of build tools that do.
     r"|\b(?:docker-compose|repo2docker|testcontainers|skaffold|dockerBuild|bootBuildImage|spring-boot:build-image"
-    r"|pack\s++build|sam\s++build|act\s++-|kind\s++create|k3d\s++cluster|minikube\s++start|make\s++(?:docker|image))\b"
+    r"|pack\s++build|sam\s++build|act\s++-|kind\s++create|k3d\s++cluster|minikube\s++start|make\s++(?:docker|image)|(?:docker|dockerfile|fabric8|k8s):(?:build|push|publishLocal))\b"
 )
 _CLEANS: Final = re.compile(
     _OPTIONS + r"(?:(?:system|image|container|volume|builder)\s++prune\b|rmi?\s[^\n;&|]{0,40}[$`])"

@@ -81,6 +81,7 @@ _CI_WORDS: Final = (
         "packager",
         "integration-tests?",
         "molecule",
+        "octopusdeploy",
         "bitbucket",
         "semaphore",
         "spinnaker",
@@ -125,6 +126,9 @@ _STATE_TREES: Final = (
 )
 
 
+_CONTAINER_LOGS: Final = ("/var/lib/docker/containers", "/var/log/containers", "/var/log/pods")
+
+
 def _is_runtime(path: str) -> bool:
     """containerd's, CRI-O's or another runtime's socket."""
     below = next(
@@ -158,6 +162,8 @@ SIGNALS: Final = (
     Signal("run_directory", 2, (About.NODE_PATH,), _one_of("/run", "/var", "/var/run")),
     Signal("other_runtime", 2, (About.NODE_PATH,), _is_runtime),
     Signal("system_priority", 2, (About.PRIORITY,), _is("system-.*")),
+    # Logs of the node's containers, as its runtime writes them.
+    Signal("container_logs", 2, (About.NODE_PATH,), _one_of(*_CONTAINER_LOGS)),
     Signal("node_state", 1, (About.NODE_PATH,), _is_state, most=3),
     Signal("host_network", 1, (About.HOST_NETWORK,), _always),
     Signal("read_only", 1, (About.READ_ONLY,), _ends_with("/docker.sock", "/run", "/var", "/")),

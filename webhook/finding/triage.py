@@ -81,8 +81,10 @@ def judge(
 def _scored(seen: _Seen, watchers: Sequence[PodSelector]) -> Judgement:
     found = signals.score(facts.facts(seen.pod, seen.found, seen.host_paths, seen.users))
     builder = found.builder()
-    if seen.users and jobs.is_job(seen.pod) and not pods.owned_by(seen.pod, "DaemonSet"):
-        return Judgement(Verdict.MIGRATE, builder, found.points)
+    label = jobs.job_label(seen.pod)
+    if seen.users and label is not None and not pods.owned_by(seen.pod, "DaemonSet"):
+        told = dict.fromkeys((f"label {label}", *builder))
+        return Judgement(Verdict.MIGRATE, tuple(told), found.points)
     if row := selectors.row_of(watchers, seen.pod, seen.users):
         why = f"its image is {row.name}, which {row.because}"
         return Judgement(Verdict.NODE, (why, *found.agent()), found.points)

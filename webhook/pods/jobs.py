@@ -46,14 +46,23 @@ _VALUES: Final = frozenset(
 
 def is_job(pod: Pod) -> bool:
     """Whether a label says that a CI system runs a job in this Pod."""
+    return job_label(pod) is not None
+
+
+def job_label(pod: Pod) -> str | None:
+    """The first label that says so, or None."""
     labels = pods.labels_of(pod)
     is_runner = labels.get("app.kubernetes.io/component") == "runner"
-    return any(
-        name.startswith(_PREFIXES)
-        or (is_runner and name.startswith(_OF_SCALE_SETS))
-        or name in _NAMES
-        or (name, value) in _VALUES
-        for name, value in labels.items()
+    return next(
+        (
+            name
+            for name, value in labels.items()
+            if name.startswith(_PREFIXES)
+            or (is_runner and name.startswith(_OF_SCALE_SETS))
+            or name in _NAMES
+            or (name, value) in _VALUES
+        ),
+        None,
     )
 
 
