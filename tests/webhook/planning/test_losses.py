@@ -90,3 +90,10 @@ def test_the_nodes_own_data_is_said_otherwise() -> None:
     pod = build.asking("sidecar", container, volumes=[build.host_path("state", "/var/lib/docker")])
     assert Reason.CACHE_UNUSED not in told(pod)
     assert Reason.NODE_STATE_LEFT in told(pod)
+
+
+def test_a_migrated_socket_is_no_cache() -> None:
+    """A second pass finds dinp's own mount where the client had the node's socket."""
+    container = build.container(volumeMounts=[build.mount("dinp-run", "/var/lib/docker")])
+    pod = build.asking("sidecar", container, volumes=[{"name": "dinp-run", "emptyDir": {}}])
+    assert Reason.CACHE_UNUSED not in told(pod)
