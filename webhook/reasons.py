@@ -47,8 +47,8 @@ class Reason(Enum):
     MIRROR_POD = "mirror_pod", Effect.NONE, "static Pods are never changed"
     DAEMONSET_POD = (
         "daemonset_pod",
-        Effect.NOTED,
-        "a Pod of a DaemonSet gets no daemon by namespace default{socket}; annotate the Pod with dinp.io/inject: {mode} to force it",
+        Effect.LEFT,
+        "a Pod of a DaemonSet gets no daemon by namespace default; annotate the Pod with dinp.io/inject: {mode} to force it",
     )
     NEVER_INJECT = (
         "never_inject",

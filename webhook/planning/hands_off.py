@@ -52,13 +52,14 @@ def hands_off(pod: Pod, request: Request, seen: Found, config: Config) -> Findin
 
 def _never_by_default(pod: Pod, request: Request, seen: Found, config: Config) -> Finding | None:
     mode = request.mode.value
-    socket = ", and keeps its mount of the node's Docker socket" if seen.sockets else ""
+    # Not told: the manifests send no such Pod, so that no DaemonSet of the cluster's waits for dinp.
     if pods.owned_by(pod, "DaemonSet"):
-        return Reason.DAEMONSET_POD.say(mode=mode, socket=socket)
+        return Reason.DAEMONSET_POD.say(mode=mode)
     if jobs.is_job(pod):
         return None
     controller = _controller(pod, request, config)
     if controller is not None:
+        socket = ", and keeps its mount of the node's Docker socket" if seen.sockets else ""
         because = controller.because or "is one that the config file names"
         row = controller.name or _NAMELESS
         return Reason.NEVER_INJECT.say(because=because, row=row, mode=mode, socket=socket)

@@ -180,8 +180,8 @@ def test_daemonsets_by_default(tmp_path: Path) -> None:
     text = BUILDER.replace("Deployment", "DaemonSet")
     (tmp_path / "ds.yaml").write_text(text)
     result = run("-f", str(tmp_path), "--namespace-labels", "dinp.io/inject=sidecar")
-    assert "dinp-dind" not in result.stdout
-    assert result.stderr.startswith("DaemonSet ci/builder: warning: a Pod of a DaemonSet gets no")
+    assert text == result.stdout
+    assert result.stderr.startswith("DaemonSet ci/builder: a Pod of a DaemonSet gets no daemon")
     asking = text.replace("annotations:", "annotations: {dinp.io/inject: sidecar}")
     (tmp_path / "ds.yaml").write_text(asking)
     result = run("-f", str(tmp_path))
