@@ -218,7 +218,7 @@ class Reason(Enum):
     MISSING_CONTAINERS = (
         "missing_containers",
         Effect.WARNING,
-        "annotation dinp.io/containers names {names}, which this Pod does not have; the others that it names get the daemon",
+        "annotation dinp.io/containers names {names}, which this Pod does not have: these names have no effect",
     )
     USERS_DOCKER_HOST = (
         "users_docker_host",
