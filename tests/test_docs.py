@@ -20,10 +20,11 @@ import yaml
 from certs import metrics as certs_metrics
 from tools import reasons
 from webhook import admission
-from webhook.asking import config, rules
+from webhook.asking import config, controllers, rules, watchers
 from webhook.asking.annotations import ALLOWED_FLAGS, TABLE
 from webhook.cli import main
 from webhook.offline import pod_templates
+from webhook.pods import selectors
 from webhook.reasons import Reason
 from webhook.serving.metrics import Metrics
 
@@ -410,7 +411,7 @@ def test_config_parts() -> None:
     expected = {
         field.encode_name: _default_of(field)
         for struct in (
-            *(config.AddressPool, config.LabelSelector, config.LabelSelectorRequirement),
+            *(config.AddressPool, selectors.PodSelector, selectors.LabelSelectorRequirement),
             *(config.FromSecret, config.SecretKeySelector, config.Namespaces),
         )
         for field in msgspec.structs.fields(struct)
@@ -444,6 +445,14 @@ def test_config_file() -> None:
     assert keys_of(config.Config()).keys() == document.keys()
     for section, struct in SECTIONS.items():
         assert keys_of(struct).keys() == document[section].keys()
+
+
+def test_built_in_rows() -> None:
+    """docs/config.md lists them all: people switch them off by name."""
+    shown = [(spans(cells[0])[0], cells[1]) for cells in rows(DOCS / "config.md", "Built-in rows")]
+    tables = (*controllers.CONTROLLERS, *watchers.WATCHERS)
+    expected = [(row.name, row.because) for row in tables]
+    assert expected == [one for one in shown if one[0] not in {"neverInject", "nodeWatchers"}]
 
 
 def test_reasons() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from webhook.pods.pod import Volume, VolumeMount
@@ -74,6 +75,11 @@ NO_TOKEN_MOUNT: Final[VolumeMount] = {
     "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
     "readOnly": True,
 }
+
+
+def has_been_here(labels: Mapping[str, str]) -> bool:
+    """Whether dinp has given the Pod of these labels a daemon in an earlier pass."""
+    return MODE_LABEL in labels
 
 
 def is_dinps_volume(name: str) -> bool:

@@ -19,6 +19,7 @@ class Effect(Enum):
     NONE = "left as it is: nobody asks for a daemon"
     LEFT = "left as it is"
     TOLD = "left as it is, with a warning"
+    NOTED = "left as it is, with a warning, also in dinp.io/status"
     INJECTED = "gets a daemon"
     WARNING = "gets a daemon, with a warning"
     DENIED = "denied"
@@ -47,17 +48,27 @@ class Reason(Enum):
     DAEMONSET_POD = (
         "daemonset_pod",
         Effect.LEFT,
-        "Pods of a DaemonSet get no daemon by namespace default; annotate the Pod with dinp.io/inject to force it",
+        "a Pod of a DaemonSet gets no daemon by namespace default; annotate the Pod with dinp.io/inject: {mode} to force it",
     )
     NEVER_INJECT = (
         "never_inject",
-        Effect.LEFT,
-        "the Pod's labels match neverInject of the config file",
+        Effect.NOTED,
+        "no daemon by namespace default (dinp.io/inject: {mode} on the Pod forces it): this Pod {because}{socket}; that is row {row} of neverInject",
+    )
+    NODE_WATCHER = (
+        "node_watcher",
+        Effect.NOTED,
+        "left as it is (dinp.io/inject: {mode} on the Pod forces it): its image is one that {because}, and no daemon of dinp's has those; that is row {row} of nodeWatchers",
     )
     NODE_AGENT = (
         "node_agent",
-        Effect.TOLD,
-        "the Pod looks like a node agent, which wants the node's own containers ({signals}); annotate the Pod with dinp.io/inject: {mode} to force it",
+        Effect.NOTED,
+        "the Pod looks like a node agent, which wants the node's own containers, and is left as it is; dinp.io/inject: {mode} on the Pod forces it ({signals})",
+    )
+    RUN_DIRECTORY_ONLY = (
+        "run_directory_only",
+        Effect.NOTED,
+        "nothing is migrated: container {container} mounts all of the node's {path} at {mount_path}{variables}, and dinp takes only a mount of docker.sock itself for the node's Docker; mount that file alone, or annotate the Pod with dinp.io/inject: {mode}",
     )
     OWN_DAEMON = (
         "own_daemon",
@@ -66,12 +77,12 @@ class Reason(Enum):
     )
     NO_CONTAINER = (
         "no_container",
-        Effect.TOLD,
+        Effect.NOTED,
         "the Pod has none of the containers that dinp.io/containers names ({names}); left unchanged",
     )
     NO_SOCKET_NAMED = (
         "no_socket_named",
-        Effect.TOLD,
+        Effect.NOTED,
         "dinp.io/containers ({names}) names none of the containers that mount the node's Docker socket ({sockets}); left unchanged",
     )
     INVALID_POD = "invalid_pod", Effect.LEFT, "not a valid Pod: {problem}"
@@ -102,7 +113,7 @@ class Reason(Enum):
     UNKNOWN_CONTAINER = (
         "unknown_container",
         Effect.DENIED,
-        "annotation dinp.io/containers names {names}, which the Pod does not have; it has {known}",
+        "annotation dinp.io/containers names {names}, and the Pod has none of them; it has {known}",
     )
     NO_ELIGIBLE_CONTAINER = (
         "no_eligible_container",
@@ -156,6 +167,11 @@ class Reason(Enum):
         Effect.BLOCKED,
         "dinp's Docker daemons run Linux containers, and this is a Windows Pod",
     )
+    DRONE = (
+        "drone",
+        Effect.BLOCKED,
+        "Drone's runner updates its Pods with a client of Kubernetes 0.21, which drops restartPolicy of init containers, so the API server would refuse every step of a Pod with a sidecar; dinp.io/inject: daemonset or service works, where the namespace allows it",
+    )
     HOST_USERS = (
         "host_users",
         Effect.BLOCKED,
@@ -202,17 +218,17 @@ class Reason(Enum):
     UNSURE = (
         "unsure",
         Effect.WARNING,
-        "nothing shows whether this Pod builds images or watches the node; the Pod is migrated as its namespace asks, and dinp.io/inject: false on the Pod keeps dinp away",
+        "nothing shows whether this Pod builds images or watches the node; it is migrated as its namespace asks. To decide it, annotate the Pod: dinp.io/inject: {mode} for a builder, false for a watcher of the node, which an empty daemon breaks",
     )
     UNKNOWN_ANNOTATION = (
         "unknown_annotation",
         Effect.WARNING,
         "annotation {key} is not one of dinp's and has no effect{hint}",
     )
-    TEKTON_CONTAINERS = (
-        "tekton_containers",
+    MISSING_CONTAINERS = (
+        "missing_containers",
         Effect.WARNING,
-        "annotation dinp.io/containers names {names}, which this Pod does not have",
+        "annotation dinp.io/containers names {names}, which this Pod does not have: these names have no effect",
     )
     USERS_DOCKER_HOST = (
         "users_docker_host",
@@ -247,12 +263,17 @@ class Reason(Enum):
     RUN_DIRECTORY = (
         "run_directory",
         Effect.WARNING,
-        "container {container} mounts the node's {path} at {mount_path}: the mount stays as it is, and a Docker socket of the node's in it does not lead to the daemon that dinp provides",
+        "container {container} mounts the node's {path} at {mount_path}: the mount stays as it is, and a Docker socket of the node's in it{variables} does not lead to the daemon that dinp provides",
     )
     SOCKET_LEFT = (
         "socket_left",
         Effect.WARNING,
         "container {container} mounts the node's Docker socket at {path} and gets no daemon: the mount stays as it is",
+    )
+    CACHE_UNUSED = (
+        "cache_unused",
+        Effect.WARNING,
+        "container {container}: the daemon does not use volume {volume} at {path}, and its cache is another one{hint}",
     )
     NODE_STATE_LEFT = (
         "node_state_left",
@@ -323,6 +344,16 @@ class Reason(Enum):
         "proxy_reference",
         Effect.WARNING,
         "the daemon does not get {name} of container {container}, as its value refers to other variables",
+    )
+    VIRTUAL_MACHINE = (
+        "virtual_machine",
+        Effect.WARNING,
+        "runtimeClassName {name}: a privileged Docker daemon is not known to start in Kata Containers or gVisor; if the Pod does not start, use another RuntimeClass, or a shared daemon (dinp.io/inject: daemonset or service)",
+    )
+    DAEMON_PER_POD = (
+        "daemon_per_pod",
+        Effect.WARNING,
+        "Pods of {kind} {name} shared the Docker of their node; now each Pod has its own daemon, starts without images, and sees no containers of other Pods; mode daemonset keeps one daemon a node",
     )
     PVC_SHARED = (
         "pvc_shared",

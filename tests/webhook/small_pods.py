@@ -193,9 +193,11 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "jenkins/label": ("agent",),
     "dinp.io/mode": ("sidecar", "mine"),
     "app.kubernetes.io/component": ("web",),
+    "workflows.argoproj.io/workflow": ("x",),
 }
 _BAD_LABELS: dict[str, tuple[str, ...]] = {
     "app.kubernetes.io/component": ("jenkins-controller",),
+    "io.drone": ("true",),
     "dinp.io/inject": ("sidecar", "false"),
 }
 _SPEC: dict[str, tuple[Any, ...]] = {
@@ -209,7 +211,7 @@ _SPEC: dict[str, tuple[Any, ...]] = {
     "os": ({"name": "linux"}, None),
     "resources": ({"limits": {"cpu": "1"}}, {}, None),
     "imagePullSecrets": ([{"name": "pull"}], [{}], None),
-    "runtimeClassName": ("sysbox-runc", None),
+    "runtimeClassName": ("sysbox-runc", "kata", None),
     "nodeSelector": ({"kubernetes.io/os": "linux"}, None),
     UNKNOWN: (["anything", {"a/b~c": None}],),
 }
@@ -253,7 +255,8 @@ CONFIGS = tuple(
                 "storage": "emptydir:9Gi",
             },
             "infrastructureContainers": ["doc*"],
-            "neverInject": [{"matchLabels": {"a": "b"}}],
+            "neverInject": [{"matchLabels": {"a": "b"}}, {"name": "gitea", "enabled": False}],
+            "nodeWatchers": [{"images": ["registry/app"]}],
         },
     )
 )
@@ -282,7 +285,16 @@ _env_var: st.SearchStrategy[EnvVar] = st.sampled_from(_ENV_VARS).map(copy.copy)
 _usual = st.sampled_from(
     [
         *({"resources": value} for value in _RESOURCES),
-        *({"image": value} for value in ("docker:27-cli", "registry/app@sha256:0", None)),
+        *(
+            {"image": value}
+            for value in (
+                "docker:27-cli",
+                "registry/app@sha256:0",
+                "mirror/traefik",
+                "gitea/gitea",
+                None,
+            )
+        ),
         {"envFrom": [{"configMapRef": {"name": "c"}}]},
         {"envFrom": None},
         {"command": ["cat"], "args": None},
@@ -358,7 +370,13 @@ def _metadata(draw: Draw, mode: str | None, odd: bool) -> dict[str, Any] | None:
     if mode is not None:
         annotations["dinp.io/inject"] = mode
     found = {"annotations": annotations or None, "labels": labels or None, UNKNOWN: "metadata"}
-    owners = [{"kind": "DaemonSet" if odd else "Job", "name": "o", UNKNOWN: 1}]
+    owners = [
+        {
+            "kind": draw(st.sampled_from(("DaemonSet", "ReplicaSet"))) if odd else "Job",
+            "name": "o",
+            UNKNOWN: 1,
+        }
+    ]
     more: tuple[dict[str, Any], ...] = (
         {},
         {"name": None},

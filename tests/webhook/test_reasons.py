@@ -35,6 +35,7 @@ OUTCOMES = {
     Effect.NONE: {"unchanged"},
     Effect.LEFT: {"unchanged"},
     Effect.TOLD: {"unchanged"},
+    Effect.NOTED: {"mutated"},  # by dinp.io/status
     Effect.INJECTED: {"mutated"},
     Effect.DENIED: {"denied"},
     Effect.BLOCKED: {"denied", "mutated"},  # by dinp.io/status
@@ -49,7 +50,8 @@ def test_the_effect_is_what_happens(case: Case) -> None:
     assert found.outcome in OUTCOMES[effect]
     if effect in {Effect.NONE, Effect.LEFT, Effect.DENIED}:
         assert () == found.warnings
-    if effect is Effect.TOLD or (effect is Effect.BLOCKED and found.outcome == "mutated"):
+    is_left = effect in {Effect.TOLD, Effect.NOTED}
+    if is_left or (effect is Effect.BLOCKED and found.outcome == "mutated"):
         assert (found.finding.text,) == found.warnings
 
 

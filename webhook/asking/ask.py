@@ -31,7 +31,7 @@ class NotAsked(msgspec.Struct, frozen=True):
 
 def ask(pod: Pod, rule: Rule, config: Config) -> Asked | NotAsked:
     """Read rule, label and annotations; the rest of a Pod is only counted, so that later steps may read it."""
-    found = request.requested(pod, rule, config)
+    found = request.requested(pod, rule)
     if isinstance(found, Finding):
         return NotAsked(found)
     too_long = excess.excess(pod)

@@ -15,7 +15,10 @@ import yaml
 
 from webhook import names
 from webhook.asking import config_values, storage
+from webhook.asking.controllers import CONTROLLERS
+from webhook.asking.watchers import WATCHERS
 from webhook.pods import bounds, pod
+from webhook.pods.selectors import PodSelector, Strict
 
 Resources = dict[str, str]
 # What each resource is, or `client`: as the clients have it.
@@ -37,45 +40,14 @@ class ConfigError(Exception):
     """The config file cannot be used; the message names the YAML path. Exit code 2."""
 
 
-class _Strict(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True
-):
-    """What all parts of the config file have in common."""
-
-
-class LabelSelectorRequirement(_Strict, frozen=True):
-    """As in meta/v1."""
-
-    key: str
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    values: tuple[str, ...] = ()
-
-
-class LabelSelector(_Strict, frozen=True):
-    """As in meta/v1: all of it must match. An empty one matches every Pod."""
-
-    match_labels: dict[str, str] = {}
-    match_expressions: tuple[LabelSelectorRequirement, ...] = ()
-
-
-def _control_pods() -> tuple[LabelSelector, ...]:
-    """Control Pods that live beside build agents, and would only waste a daemon."""
-    component = LabelSelectorRequirement(
-        key="app.kubernetes.io/component",
-        operator="In",
-        values=("affinity-assistant", "jenkins-controller", "runner-scale-set-listener"),
-    )
-    return (LabelSelector(match_expressions=(component,)),)
-
-
-class AddressPool(_Strict, frozen=True):
+class AddressPool(Strict, frozen=True):
     """One `--default-address-pool`: networks of `/size` are cut out of `base`."""
 
     base: str = "198.19.0.0/16"
     size: Annotated[int, msgspec.Meta(ge=1, le=128)] = 24
 
 
-class SecretKeySelector(_Strict, frozen=True):
+class SecretKeySelector(Strict, frozen=True):
     """As in core/v1: a key of a Secret in the Pod's namespace."""
 
     name: Name
@@ -83,13 +55,13 @@ class SecretKeySelector(_Strict, frozen=True):
     optional: bool = False  # without it, or without the Secret, the Pod does not start
 
 
-class FromSecret(_Strict, frozen=True):
+class FromSecret(Strict, frozen=True):
     """A variable's source, as in core/v1."""
 
     secret_key_ref: SecretKeySelector
 
 
-class Sidecar(_Strict, frozen=True):
+class Sidecar(Strict, frozen=True):
     """Sidecar mode: the dind container and what it may use."""
 
     image: str = "docker:29.7.2-dind"
@@ -104,7 +76,7 @@ class Sidecar(_Strict, frozen=True):
     requests: ResourcesOrClient = msgspec.field(
         default_factory=lambda: {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "1Gi"}
     )
-    limits: ResourcesOrClient = {}
+    limits: ResourcesOrClient = msgspec.field(default_factory=dict)
     # Under a LimitRange: without limits of its own the daemon would get the default ones.
     limit_range_limits: Resources = msgspec.field(
         default_factory=lambda: {"cpu": "2", "memory": "4Gi"}
@@ -139,7 +111,7 @@ class Sidecar(_Strict, frozen=True):
     startup_seconds: Annotated[int, msgspec.Meta(ge=10, le=3600)] = 300
 
 
-class Daemonset(_Strict, frozen=True):
+class Daemonset(Strict, frozen=True):
     """Daemonset mode: a daemon on every node."""
 
     tls: bool = True
@@ -151,7 +123,7 @@ class Daemonset(_Strict, frozen=True):
     socket_directory: str = "/run/dinp"
 
 
-class Service(_Strict, frozen=True):
+class Service(Strict, frozen=True):
     """Service mode: a StatefulSet behind a Service."""
 
     tls: bool = True
@@ -159,7 +131,7 @@ class Service(_Strict, frozen=True):
     namespace: Name = "dinp-daemons"
 
 
-class Namespaces(_Strict, frozen=True):
+class Namespaces(Strict, frozen=True):
     """Namespaces whose daemons are made otherwise; `sidecar` is whole once the file is read."""
 
     # Shell patterns of names.
@@ -167,7 +139,7 @@ class Namespaces(_Strict, frozen=True):
     sidecar: Sidecar
 
 
-class Config(_Strict, frozen=True):
+class Config(Strict, frozen=True):
     """The whole file."""
 
     sidecar: Sidecar = Sidecar()
@@ -175,8 +147,10 @@ class Config(_Strict, frozen=True):
     service: Service = Service()
     # The first that matches is laid over `sidecar`, key by key.
     namespaces: tuple[Namespaces, ...] = ()
-    # Pods that never get a daemon by namespace default: any of these selectors.
-    never_inject: tuple[LabelSelector, ...] = msgspec.field(default_factory=_control_pods)
+    # Pods that never get a daemon by namespace default, beside those of controllers.py.
+    never_inject: tuple[PodSelector, ...] = ()
+    # Programs that watch their node's containers by its socket, beside those of watchers.py.
+    node_watchers: tuple[PodSelector, ...] = ()
     # Containers of service meshes and secret injectors: never clients of Docker. Shell patterns.
     infrastructure_containers: tuple[str, ...] = (
         "istio-proxy",
@@ -243,6 +217,8 @@ def _check(config: Config) -> None:
     _check_sidecar(config.sidecar, "$.sidecar")
     for at, entry in enumerate(config.namespaces):
         _check_sidecar(entry.sidecar, f"$.namespaces[{at}].sidecar")
+    _check_rows(config.never_inject, CONTROLLERS, "$.neverInject")
+    _check_rows(config.node_watchers, WATCHERS, "$.nodeWatchers")
     directory = config.daemonset.socket_directory
     _at("$.daemonset.socketDirectory", config_values.check_directory, directory)
 
@@ -275,6 +251,24 @@ def _at(path: str, check: Callable[[Value], Result], value: Value) -> Result:
         return check(value)
     except ValueError as error:
         raise ConfigError(f"{error} - at `{path}`") from error
+
+
+def _check_rows(
+    rows: tuple[PodSelector, ...], built_in: tuple[PodSelector, ...], path: str
+) -> None:
+    known = {row.name for row in built_in}
+    for at, row in enumerate(rows):
+        if not row.enabled and row.name not in known:
+            raise ConfigError(
+                f"there is no built-in row {row.name!r} to switch off; docs/config.md lists them"
+                f" - at `{path}[{at}].name`"
+            )
+        for number, name in enumerate(row.images):
+            if not name or name != name.lower() or name.strip("/") != name or ":" in name:
+                raise ConfigError(
+                    f"{name!r} is not the end of an image's path, such as traefik or datadog/agent"
+                    f" - at `{path}[{at}].images[{number}]`"
+                )
 
 
 def _resources(sidecar: Sidecar, field: str) -> Resources:

@@ -65,7 +65,7 @@ def _numbers(pod: Pod) -> Iterator[Finding]:
         "volumeMounts": mounts,
         "volumes": len(pods.volumes(pod)),
     }
-    most = _LATER if names.MODE_LABEL in pods.labels_of(pod) else _FIRST
+    most = _LATER if names.has_been_here(pods.labels_of(pod)) else _FIRST
     for (unit, number), bound in zip(numbers.items(), most, strict=True):
         if number > bound:
             yield _over("the Pod", number, bound, unit)

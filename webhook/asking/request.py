@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import msgspec
 
-from webhook.asking import selectors
-from webhook.asking.config import Config
 from webhook.asking.rules import INJECT, MODES, Mode, Rule, Source
 from webhook.pods import bounds
 from webhook.pods import pod as pods
@@ -37,7 +35,7 @@ class Request(msgspec.Struct, frozen=True):
     migrate: bool = False  # only for Pods that mount the node's Docker socket
 
 
-def requested(pod: Pod, rule: Rule, config: Config) -> Request | Finding:
+def requested(pod: Pod, rule: Rule) -> Request | Finding:
     """The request, or the Finding that says why there is none."""
     if _MIRROR in pods.annotations_of(pod):
         return Reason.MIRROR_POD.say()
@@ -48,7 +46,7 @@ def requested(pod: Pod, rule: Rule, config: Config) -> Request | Finding:
         return _explicit(asked, rule)
     if rule.mode is None:
         return Reason.NOT_REQUESTED.say()
-    return _by_default(pod, rule.mode, rule, config)
+    return Request(rule.mode, explicit=False, migrate=rule.source is Source.MIGRATE)
 
 
 def _asked(pod: Pod) -> str | Finding | None:
@@ -78,12 +76,3 @@ def _explicit(asked: str, rule: Rule) -> Request | Finding:
     if mode.is_shared and not rule.allows_shared:
         return Reason.SHARED_DAEMON_NOT_ALLOWED.say(mode=asked)
     return Request(mode, explicit=True)
-
-
-def _by_default(pod: Pod, mode: Mode, rule: Rule, config: Config) -> Request | Finding:
-    if pods.owned_by(pod, "DaemonSet"):
-        return Reason.DAEMONSET_POD.say()
-    labels = pods.labels_of(pod)
-    if any(selectors.matches(selector, labels) for selector in config.never_inject):
-        return Reason.NEVER_INJECT.say()
-    return Request(mode, explicit=False, migrate=rule.source is Source.MIGRATE)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
+from webhook import names
 from webhook.finding import dind, node_docker, pod_daemons, triage
 from webhook.finding.node_docker import Kind, NodeMount
 from webhook.finding.pod_daemons import PodDaemon
 from webhook.finding.triage import Judgement
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod
+from webhook.pods.selectors import PodSelector
 
 # Sources of a projected volume that are the Pod's own credentials: whoever has them acts as the
 # Pod (KEP-1205; KEP-4317, for certificates).
@@ -26,6 +29,7 @@ class Found(msgspec.Struct, frozen=True):
     pod_daemons: tuple[PodDaemon, ...]  # which the Pod brings itself
     judgement: Judgement | None  # builder or node agent; None: see `find`
     dind: Container | None  # of an earlier pass
+    been_here: bool  # an earlier pass has given it a daemon, of whatever mode
     # Volumes with a token of the Pod's ServiceAccount, or a certificate of the Pod's. A daemon
     # that runs anybody's builds must not have them, at whatever path.
     credentials: frozenset[str]
@@ -34,7 +38,7 @@ class Found(msgspec.Struct, frozen=True):
 
 def find(pod: Pod, *, judged: bool) -> Found:
     """Look at a Pod that is well formed; `judged`: with a judgement on one that mounts the socket,
-    and has not been through dinp before.
+    and has not been through dinp before. It is by signals alone, without rows of watchers.
     """
     node_mounts = node_docker.node_mounts(pod)
     daemons = tuple(pod_daemons.pod_daemons(pod, node_mounts))
@@ -47,17 +51,19 @@ def find(pod: Pod, *, judged: bool) -> Found:
         node_mounts=node_mounts,
         sockets=sockets,
         pod_daemons=daemons,
-        judgement=triage.judge(pod, node_mounts, daemons) if judged else None,
+        judgement=triage.judge(pod, node_mounts, daemons, ()) if judged else None,
         dind=there,
+        been_here=there is not None or names.has_been_here(pods.labels_of(pod)),
         credentials=_credentials(pod),
         default_container=pods.default_container(pod),
     )
 
 
-def judge(pod: Pod) -> Judgement:
+def judge(pod: Pod, watchers: Sequence[PodSelector]) -> Judgement:
     """Judge any Pod, also one without the node's Docker."""
     node_mounts = node_docker.node_mounts(pod)
-    return triage.judge(pod, node_mounts, tuple(pod_daemons.pod_daemons(pod, node_mounts)))
+    daemons = tuple(pod_daemons.pod_daemons(pod, node_mounts))
+    return triage.judge(pod, node_mounts, daemons, watchers)
 
 
 def _credentials(pod: Pod) -> frozenset[str]:

@@ -20,10 +20,13 @@ from typing import Final
 import msgspec
 
 from webhook import names
+from webhook.pods import bounds
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, VolumeMount
 
 RUN_DIRECTORIES: Final = frozenset({"/", "/var", "/run", "/var/run"})
+# Of these, whoever mounts the whole of one means the socket; `/` and `/var` hold much else.
+SOCKET_DIRECTORIES: Final = frozenset({"/run", "/var/run"})
 DEFAULT_PATHS: Final = frozenset({"/var/run/docker.sock", "/run/docker.sock"})
 CLI_PATHS: Final = frozenset(
     f"{directory}/docker"
@@ -126,6 +129,17 @@ def host_mounts(container: Container, host_paths: dict[str, str]) -> Iterator[tu
         if host_path := host_paths.get(mount["name"]):
             path = pods.below(host_path, mount.get("subPath") or "")
             yield pods.clean_path(mount["mountPath"]), path
+
+
+def variables_below(container: Container, mount_path: str) -> list[str]:
+    """The variables whose value is a socket of Docker's below a mount."""
+    at = pods.clean_path(mount_path)
+    below = []
+    for var in pods.env(container):
+        path = (var.get("value") or "")[: bounds.PATH].removeprefix("unix://")
+        if path.endswith("/docker.sock") and pods.is_within(pods.clean_path(f"/{path}"), at):
+            below.append(var["name"])
+    return below
 
 
 def is_migrated(container: Container) -> bool:

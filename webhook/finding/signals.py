@@ -1,53 +1,14 @@
-"""What speaks for a node agent, and what for a builder: one table over the facts of a Pod.
-
-A fact is something said about a Pod or one of its containers, with a value. Signals look at the
-value; the sentence is for people, and nothing is decided by it.
-"""
+"""What speaks for a node agent, and what for a builder: one table over the facts of a Pod."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from webhook.finding import node_docker, pod_daemons
-from webhook.finding.node_docker import NodeMount
+from webhook.finding.facts import About, Fact
 from webhook.pods import bounds
 from webhook.pods import pod as pods
-from webhook.pods.pod import Container, Pod, PodSpec
-
-
-class About(Enum):
-    """What a fact is about; the value is its sentence."""
-
-    OWNER = "owned by a {value}"
-    HOST_PID = "hostPID"
-    HOST_NETWORK = "hostNetwork"
-    PRIORITY = "priority {value}"
-    LABEL = "label {value}"
-    ANY_NODE = "tolerates every taint"
-    NODES = "for nodes with {value}"
-    NODE_PATH = "mounts {value} of the node"
-    NAME = "a container named {value}"
-    READ_ONLY = "container {container} mounts {value} read-only"
-    IMAGE = "container {container} has image {value}"
-    FIELD = "container {container} reads {value}"
-    SOCKET = "container {container} sets {name} to {value}"
-    MOUNT_PATH = "container {container} has {value}"
-    COMMAND = "container {container} runs {value}"
-
-
-class Fact(NamedTuple):
-    """One thing that is so; `name` is a variable's."""
-
-    about: About
-    value: str = ""
-    container: str = ""
-    name: str = ""
-
-    def __str__(self) -> str:
-        return self.about.value.format(value=self.value, container=self.container, name=self.name)
 
 
 class Signal(NamedTuple):
@@ -90,6 +51,10 @@ def _ends_with(*ends: str) -> Callable[[str], bool]:
     return lambda value: value.endswith(ends)
 
 
+def _begins_with(*beginnings: str) -> Callable[[str], bool]:
+    return lambda value: value.startswith(beginnings)
+
+
 # DOTALL, so that every `.*` before the end matches at once: no text takes quadratic time.
 def _is(pattern: str) -> Callable[[str], object]:
     return re.compile(pattern, re.DOTALL).fullmatch
@@ -99,20 +64,69 @@ def _has(pattern: str) -> Callable[[str], object]:
     return re.compile(pattern).search
 
 
-_CI: Final = (
-    r"(?<![a-z0-9])(?:ci|jenkins|jnlp|buildkite|build|builders?|runner|executor)(?![a-z0-9])"
+def _words(*words: str) -> Callable[[str], object]:
+    """Whether one of them stands there by itself: `build` in `ci-build_2`, not in `rebuilder`."""
+    return _has(rf"(?<![a-z0-9])(?:{'|'.join(words)})(?![a-z0-9])")
+
+
+# Of names of images and containers, and of nodes.
+_CI_WORDS: Final = (
+    *("ci", "cd", "cicd", "jenkins", "jnlp", "buildkite", "build", "builders?", "builds"),
+    *("runners?", "executor", "teamcity", "bamboo", "gocd", "azp", "azdevops", "azure-pipelines"),
+    *("azure-devops", "concourse", "drone", "woodpecker", "gitlab", "github", "circleci"),
+    *("actions", "buildkit", "buildx", "buildpacksio", "kaniko", "skaffold", "earthly", "dagger"),
+    *("repo2docker", "s2i", "testcontainers", "e2e", "pipelines?", "compile", "release"),
+    *(
+        "publish",
+        "packager",
+        "integration-tests?",
+        "molecule",
+        "octopusdeploy",
+        "bitbucket",
+        "semaphore",
+        "spinnaker",
+        "harness",
+    ),
+    *("kestra", "airflow", "dagster", "prefect", "windmill", "localstack"),
+)
+_WATCHES_WORDS: Final = (
+    *("monitor", "monitors", "monitoring", "exporters?", "metrics", "logs?", "logger", "logging"),
+    *("shipper", "log-?shipper", "collector", "forwarder", "telemetry", "otel", "scanner"),
+    *("security", "audit", "auditor", "cleaner", "cleanup", "gc", "prune", "pruner", "janitor"),
+    *("reaper", "probe", "sensor", "inspector", "watcher", "watchdog", "healer", "profiler"),
+    *(
+        "ebpf",
+        "cni",
+        "chaos",
+        "dashboard",
+        "observability",
+        "detector",
+        "apm",
+        "node-?agent",
+        "housekeeping",
+    ),
+    *("image-?gc", "image-?puller", "prepull", "prepuller", "sweeper", "garbage", "stats"),
+)
+# Variables by which agents of CI systems are set up, and clients of Docker's builds.
+_CI_VARIABLES: Final = (
+    *("AZP_", "BAMBOO_", "TEAMCITY_", "GO_SERVER_URL", "GO_EA_", "GITHUB_", "ACTIONS_"),
+    *("RUNNER_", "BUILDKITE_", "JENKINS_", "DRONE_", "WOODPECKER_", "CIRCLECI_", "CIRCLE_"),
+    *("GITEA_INSTANCE_", "GITEA_RUNNER_", "CI_", "TESTCONTAINERS_", "BUILDX_", "COMPOSE_"),
+    *("DOCKER_BUILDKIT", "DOCKER_CONFIG", "BITBUCKET_", "SEMAPHORE_", "VSTS_"),
 )
 _DOCKER_IMAGES: Final = frozenset({"docker", "docker-cli", "docker-client", "dind"})
 _CI_LABELS: Final = frozenset(
     {
-        *("jenkins", "tekton.dev", "job.runner.gitlab.com", "actions.github.com"),
-        *("prow.k8s.io", "buildkite.com"),
+        *("jenkins", "tekton.dev", "actions.github.com", "prow.k8s.io"),
     }
 )
 _STATE_TREES: Final = (
     *("/proc", "/sys", "/boot", "/lib/modules", "/var/log", "/var/lib/docker"),
     *("/var/lib/kubelet", "/etc/cni", "/opt/cni"),
 )
+
+
+_CONTAINER_LOGS: Final = ("/var/lib/docker/containers", "/var/log/containers", "/var/log/pods")
 
 
 def _is_runtime(path: str) -> bool:
@@ -148,11 +162,14 @@ SIGNALS: Final = (
     Signal("run_directory", 2, (About.NODE_PATH,), _one_of("/run", "/var", "/var/run")),
     Signal("other_runtime", 2, (About.NODE_PATH,), _is_runtime),
     Signal("system_priority", 2, (About.PRIORITY,), _is("system-.*")),
+    # Logs of the node's containers, as its runtime writes them.
+    Signal("container_logs", 2, (About.NODE_PATH,), _one_of(*_CONTAINER_LOGS)),
     Signal("node_state", 1, (About.NODE_PATH,), _is_state, most=3),
     Signal("host_network", 1, (About.HOST_NETWORK,), _always),
     Signal("read_only", 1, (About.READ_ONLY,), _ends_with("/docker.sock", "/run", "/var", "/")),
     Signal("tolerates_all", 1, (About.ANY_NODE,), _always),
     Signal("knows_node", 1, (About.FIELD,), _one_of("spec.nodeName", "status.hostIP")),
+    Signal("watching_command", 5, (About.WATCHES,), _always),
     Signal("docker_image", -3, (About.IMAGE,), _is_dockers),
     Signal("jenkins_agent", -3, (About.NAME,), _one_of("jnlp")),
     Signal("ci_job", -3, (About.LABEL,), _is_cis),
@@ -163,8 +180,10 @@ SIGNALS: Final = (
         *("credentials", -1, (About.MOUNT_PATH,)),
         _is(r".*/(?:\.docker(?:cfg|/.*)?|registry-credentials)/?"),
     ),
-    Signal("ci_words", -1, (About.IMAGE, About.NAME), _has(_CI), most=2),
-    Signal("ci_nodes", -1, (About.NODES,), _has(_CI)),
+    Signal("ci_words", -1, (About.IMAGE, About.NAME), _words(*_CI_WORDS), most=2),
+    Signal("ci_variables", -2, (About.VARIABLE,), _begins_with(*_CI_VARIABLES)),
+    Signal("ci_nodes", -1, (About.NODES,), _words(*_CI_WORDS)),
+    Signal("watching_words", 1, (About.IMAGE, About.NAME), _words(*_WATCHES_WORDS), most=2),
 )
 # What a fact takes of the bound beside its values.
 _WORDS: Final = 16
@@ -189,71 +208,3 @@ def score(facts: Iterable[Fact]) -> Score:
                     speaking.append((signal.points, str(fact)))
                 break
     return Score(sum(points for points, _ in speaking), tuple(speaking))
-
-
-# ---- the facts -----------------------------------------------------------------------------
-
-_OPTIONS: Final = r"\bdocker\s++(?:-\S++\s++){0,8}"
-_BUILDS: Final = re.compile(_OPTIONS + r"(?:build|buildx|push|run|compose|tag|login)\b")
-_CLEANS: Final = re.compile(
-    _OPTIONS + r"(?:(?:system|image|container|volume|builder)\s++prune\b|rmi?\s[^\n;&|]{0,40}[$`])"
-)
-
-
-def facts(
-    pod: Pod,
-    node_mounts: Iterable[NodeMount],
-    host_paths: dict[str, str],
-    users: Iterable[Container],
-) -> Iterator[Fact]:
-    """Yield what there is to say of a Pod. `users` are containers with a way to the node's Docker."""
-    yield from _of_pod(pod)
-    for container in pods.containers(pod):
-        for _, path in node_docker.host_mounts(container, host_paths):
-            yield Fact(About.NODE_PATH, path)
-        if container["name"] == "jnlp":
-            yield Fact(About.NAME, "jnlp")
-    for mount in node_mounts:
-        if mount.mount.get("readOnly"):
-            yield Fact(About.READ_ONLY, mount.path, mount.container)
-    for container in users:
-        yield from _of_user(container)
-
-
-def _of_pod(pod: Pod) -> Iterator[Fact]:
-    spec = pod["spec"]
-    if pods.owned_by(pod, "DaemonSet"):
-        yield Fact(About.OWNER, "DaemonSet")
-    if spec.get("hostPID"):
-        yield Fact(About.HOST_PID)
-    if spec.get("hostNetwork"):
-        yield Fact(About.HOST_NETWORK)
-    if priority := spec.get("priorityClassName"):
-        yield Fact(About.PRIORITY, priority)
-    yield from (Fact(About.LABEL, label) for label in pods.labels_of(pod))
-    yield from _placement(spec)
-
-
-def _placement(spec: PodSpec) -> Iterator[Fact]:
-    for toleration in spec.get("tolerations") or ():
-        key = toleration.get("key")
-        yield Fact(About.NODES, key) if key else Fact(About.ANY_NODE)
-    for key, value in (spec.get("nodeSelector") or {}).items():
-        yield Fact(About.NODES, f"{key}={value}")
-
-
-def _of_user(container: Container) -> Iterator[Fact]:
-    who = container["name"]
-    yield Fact(About.NAME, who)
-    yield Fact(About.IMAGE, pod_daemons.name_and_tag(container)[0], who)
-    for var in pods.env(container):
-        # Not the Pod's nodeName: every Pod that runs has one, and `dinp scan` reads those.
-        if field := ((var.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath"):
-            yield Fact(About.FIELD, field, who)
-        if (value := var.get("value") or "").startswith("unix://"):
-            yield Fact(About.SOCKET, value, who, var["name"])
-    for mount in pods.mounts(container):
-        yield Fact(About.MOUNT_PATH, mount["mountPath"], who)
-    text = "\n".join(pods.command_line(container))
-    if command := _BUILDS.search(text) or _CLEANS.search(text):
-        yield Fact(About.COMMAND, " ".join(command.group().split()), who)

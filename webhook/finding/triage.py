@@ -15,11 +15,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from webhook import names
-from webhook.finding import node_docker, signals
+from webhook.finding import facts, node_docker, signals
 from webhook.finding.node_docker import Kind, NodeMount
 from webhook.finding.pod_daemons import PodDaemon
+from webhook.pods import jobs, selectors
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, Volume
+from webhook.pods.selectors import PodSelector
 
 
 class Verdict(StrEnum):
@@ -43,14 +45,23 @@ class Judgement(msgspec.Struct, frozen=True):
     score: int = 0
 
 
-def judge(pod: Pod, node_mounts: tuple[NodeMount, ...], daemons: Sequence[PodDaemon]) -> Judgement:
+def judge(
+    pod: Pod,
+    node_mounts: tuple[NodeMount, ...],
+    daemons: Sequence[PodDaemon],
+    watchers: Sequence[PodSelector],
+) -> Judgement:
     """Judge a Pod by what it mounts of the node and which daemons it brings; the first row wins.
+
+    `watchers` are the rows of images that watch their node's containers.
 
     | a daemon in it | of the node's Docker it mounts | and | Verdict |
     |---|---|---|---|
     | yes | | it serves other Pods (`_serves`) | PROVIDER |
     | yes | the socket | | MIXED |
     | yes | | | OWN |
+    | no | a way to reach it | a CI system's label, and no DaemonSet | MIGRATE |
+    | no | a way to reach it | one of the images is a watcher's | NODE |
     | no | anything | score is 2 or more | NODE |
     | no | a way to reach it | a signal of a builder | MIGRATE |
     | no | a way to reach it | | UNSURE |
@@ -61,17 +72,25 @@ def judge(pod: Pod, node_mounts: tuple[NodeMount, ...], daemons: Sequence[PodDae
     seen = _look(pod, node_mounts)
     if daemons:
         return _with_daemon(seen, daemons)
-    scored = _scored(seen)
+    scored = _scored(seen, watchers)
     if seen.users or (seen.found and scored.verdict is Verdict.NODE):
         return scored
     return _without_node(pod)
 
 
-def _scored(seen: _Seen) -> Judgement:
-    found = signals.score(signals.facts(seen.pod, seen.found, seen.host_paths, seen.users))
+def _scored(seen: _Seen, watchers: Sequence[PodSelector]) -> Judgement:
+    found = signals.score(facts.facts(seen.pod, seen.found, seen.host_paths, seen.users))
+    builder = found.builder()
+    label = jobs.job_label(seen.pod)
+    if seen.users and label is not None and not pods.owned_by(seen.pod, "DaemonSet"):
+        told = dict.fromkeys((f"label {label}", *builder))
+        return Judgement(Verdict.MIGRATE, tuple(told), found.points)
+    if row := selectors.row_of(watchers, seen.pod, seen.users):
+        why = f"its image is {row.name}, which {row.because}"
+        return Judgement(Verdict.NODE, (why, *found.agent()), found.points)
     if found.points >= 2:
         return Judgement(Verdict.NODE, found.agent(), found.points)
-    if builder := found.builder():
+    if builder:
         return Judgement(Verdict.MIGRATE, builder, found.points)
     return Judgement(Verdict.UNSURE, tuple(text for _, text in found.speaking), found.points)
 

@@ -72,12 +72,19 @@ def clients(chosen: Sequence[Container], found: Found, settings: Settings) -> tu
 
 
 def sockets_left(node_mounts: Iterable[NodeMount], decided: Iterable[Client]) -> Iterator[Finding]:
-    """Warn of containers that are no clients, and keep a socket that is dead."""
+    """Warn of containers that are no clients, and keep a socket that is dead, or all of its directory."""
     names_ = {client.name for client in decided}
     for found in node_mounts:
         if found.kind is Kind.SOCKET and found.container not in names_:
             path = found.mount["mountPath"]
             yield Reason.SOCKET_LEFT.say(container=found.container, path=path)
+        elif found.path in node_docker.SOCKET_DIRECTORIES and found.container not in names_:
+            yield Reason.RUN_DIRECTORY.say(
+                container=found.container,
+                path=found.path,
+                mount_path=found.mount["mountPath"],
+                variables="",
+            )
 
 
 def _client(
@@ -109,7 +116,7 @@ def _client(
         socket_paths=tuple(socket_paths),
         uses_socket=mode is not Mode.SERVICE
         and (has_socket or (env.uses_daemon and where.docker_host == endpoint.UNIX_HOST)),
-        warnings=(*env.warnings, *_mount_warnings(found, mode), *cli_told),
+        warnings=(*env.warnings, *_mount_warnings(container, found, mode), *cli_told),
     )
 
 
@@ -155,7 +162,9 @@ def _replacements(found: Iterable[NodeMount], mode: Mode) -> Iterator[Replacemen
             yield Replacement(node_mount.at, node_mount.mount["name"], new)
 
 
-def _mount_warnings(found: Iterable[NodeMount], mode: Mode) -> Iterator[Finding]:
+def _mount_warnings(
+    container: Container, found: Iterable[NodeMount], mode: Mode
+) -> Iterator[Finding]:
     for node_mount in found:
         blanks = {
             "container": node_mount.container,
@@ -167,7 +176,10 @@ def _mount_warnings(found: Iterable[NodeMount], mode: Mode) -> Iterator[Finding]
                 blanks["path"] = node_mount.mount["mountPath"]
                 yield Reason.SOCKET_REMOVED.say(**blanks)
             case Kind.RUN_DIRECTORY:
-                yield Reason.RUN_DIRECTORY.say(**blanks)
+                left = node_docker.variables_below(container, node_mount.mount["mountPath"])
+                left = [name for name in left if name != "DOCKER_HOST"]  # dinp sets that one
+                variables = f", to which {', '.join(left)} points," if left else ""
+                yield Reason.RUN_DIRECTORY.say(variables=variables, **blanks)
             case Kind.STATE:
                 yield Reason.NODE_STATE_LEFT.say(**blanks)
             case _:

@@ -13,7 +13,7 @@ from webhook.asking.settings import Settings
 from webhook.finding import dind
 from webhook.finding.found import Found
 from webhook.planning import endpoint, storage_volumes
-from webhook.pods import edits
+from webhook.pods import edits, jobs
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, Volume
 from webhook.reasons import Finding, Reason
@@ -51,6 +51,11 @@ def _windows(question: Question) -> Finding | None:
 
 def _host_network(question: Question) -> Finding | None:
     return Reason.HOST_NETWORK.say() if question.pod["spec"].get("hostNetwork") else None
+
+
+def _drone(question: Question) -> Finding | None:
+    """Its runner decodes a Pod into types of Kubernetes 0.21 and sends it back, for each step."""
+    return Reason.DRONE.say() if jobs.is_drones(question.pod) else None
 
 
 def _host_users(question: Question) -> Finding | None:
@@ -174,7 +179,7 @@ def _taken(what: str, name: str, where: str) -> Finding:
 
 _CHECKS: Final[dict[Mode, tuple[Check, ...]]] = {
     Mode.SIDECAR: (
-        *(_windows, _host_network, _host_users, _storage_volume, _pvc_with_fs_group),
+        *(_windows, _drone, _host_network, _host_users, _storage_volume, _pvc_with_fs_group),
         *(_container_names, _volume_names, _mount_paths, _share_paths),
     ),
     Mode.DAEMONSET: (

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from typing import Final
 
 import msgspec
 
@@ -22,10 +21,11 @@ from webhook.finding import found
 from webhook.finding.found import Found
 from webhook.finding.triage import Verdict
 from webhook.planning import clients as clients_
-from webhook.planning import obstacles, storage_volumes
+from webhook.planning import hands_off as hands_off_
+from webhook.planning import losses, obstacles, storage_volumes
 from webhook.planning.additions import Additions, additions, known_volumes
 from webhook.planning.clients import Client
-from webhook.pods import bounds
+from webhook.pods import bounds, jobs
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod
 from webhook.reasons import Effect, Finding, Reason
@@ -37,10 +37,6 @@ class Action(StrEnum):
     INJECT = "inject"
     LEAVE = "leave"
     DENY = "deny"
-
-
-# Of a node agent's signals, the first ones; a warning is short.
-_SIGNALS_TOLD: Final = 4
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -87,7 +83,7 @@ def _decide(pod: Pod, rule: Rule, config: Config) -> Plan:
         return _without_injection(asked.finding, asked.request)
     request = asked.request
     seen = found.find(pod, judged=request.migrate)
-    hands_off = _hands_off(request, seen)
+    hands_off = hands_off_.hands_off(pod, request, seen, config)
     if hands_off is not None:
         return _without_injection(hands_off, request)
     settings = asked.settings
@@ -109,25 +105,9 @@ def _without_injection(finding: Finding, request: Request | None) -> Plan:
     effect = finding.reason.effect
     if effect is Effect.DENIED or (effect is Effect.BLOCKED and explicit):
         return Plan(Action.DENY, finding, mode)
-    is_told = effect in {Effect.TOLD, Effect.BLOCKED}
-    warnings = (finding,) if is_told else ()
-    return Plan(
-        Action.LEAVE, finding, mode, warnings=warnings, note_status=effect is Effect.BLOCKED
-    )
-
-
-def _hands_off(request: Request, seen: Found) -> Finding | None:
-    """Why this Pod is none of ours, though its namespace or it itself asks.
-
-    Under the migrate label: Pods without the node's socket, and node agents, which want the
-    node's own containers. In any case: Pods with a daemon of their own.
-    """
-    if request.migrate and not seen.sockets:
-        return Reason.NOT_REQUESTED.say()
-    if seen.judgement is not None and seen.judgement.verdict is Verdict.NODE:
-        signals = ", ".join(seen.judgement.signals[:_SIGNALS_TOLD])
-        return Reason.NODE_AGENT.say(signals=signals, mode=request.mode.value)
-    return Reason.OWN_DAEMON.say(where=seen.pod_daemons[0].where) if seen.pod_daemons else None
+    is_noted = effect in {Effect.NOTED, Effect.BLOCKED}
+    warnings = (finding,) if is_noted or effect is Effect.TOLD else ()
+    return Plan(Action.LEAVE, finding, mode, warnings=warnings, note_status=is_noted)
 
 
 def _chosen(
@@ -142,28 +122,21 @@ def _chosen(
     named = settings.containers
     present = everyone.keys() & set(named or ())
     if named is not None:
-        missing = [name for name in named if name not in everyone]
-        if missing and not _is_tekton(pod):
-            return Reason.UNKNOWN_CONTAINER.say(names=", ".join(missing), known=", ".join(everyone))
-        if not present:
+        if not present and jobs.inherits_annotations(pod):
             return Reason.NO_CONTAINER.say(names=", ".join(named))
+        if not present:
+            return Reason.UNKNOWN_CONTAINER.say(names=", ".join(named), known=", ".join(everyone))
     chosen = []
     for name, container in everyone.items():
         wanted = name in present if named is not None else clients_.is_eligible(name, settings)
         if wanted and (not request.migrate or name in seen.sockets):
             chosen.append(container)
-    migrated_before = names.MODE_LABEL in pods.labels_of(pod)
-    if request.migrate and named is not None and not chosen and not migrated_before:
+    if request.migrate and named is not None and not chosen and not seen.been_here:
         sockets = ", ".join(sorted(seen.sockets))
         return Reason.NO_SOCKET_NAMED.say(names=", ".join(named), sockets=sockets)
     if request.explicit and not chosen:
         return Reason.NO_ELIGIBLE_CONTAINER.say()
     return chosen or Reason.NOT_REQUESTED.say()
-
-
-def _is_tekton(pod: Pod) -> bool:
-    """Tekton copies the annotations of a run to every Pod of its pipeline."""
-    return any(name.startswith("tekton.dev/") for name in pods.labels_of(pod))
 
 
 def _plan(
@@ -175,7 +148,8 @@ def _plan(
         return _without_injection(wanted, asked.request)
     warnings = [*asked.unknown, *_general_warnings(pod, settings), *wanted.warnings]
     if seen.judgement is not None and seen.judgement.verdict is Verdict.UNSURE:
-        warnings.append(Reason.UNSURE.say())
+        warnings.append(Reason.UNSURE.say(mode=settings.mode.value))
+    warnings += losses.losses(pod, asked.request, seen, chosen, settings)
     warnings += clients_.sockets_left(seen.node_mounts, decided)
     for client in decided:
         warnings += client.warnings
@@ -215,10 +189,10 @@ def _general_warnings(pod: Pod, settings: Settings) -> Iterator[Finding]:
         known = {container["name"] for container in pods.containers(pod)}
         missing = [name for name in settings.containers if name not in known]
         if missing:
-            yield Reason.TEKTON_CONTAINERS.say(names=", ".join(missing))
+            yield Reason.MISSING_CONTAINERS.say(names=", ".join(missing))
     if settings.mode.is_shared:
-        jenkins = "jenkins/label" in pods.labels_of(pod)
-        text = "; Jenkins' docker.image().inside needs sidecar mode" if jenkins else ""
+        is_jenkins = jobs.is_jenkins(pod)
+        text = "; Jenkins' docker.image().inside needs sidecar mode" if is_jenkins else ""
         yield Reason.BIND_MOUNTS_SHARED.say(jenkins=text)
         if not (settings.mode is Mode.DAEMONSET and settings.daemonset.host_network):
             yield Reason.PUBLISHED_PORTS.say()

@@ -43,6 +43,13 @@ def test_keys_are_as_in_kubernetes() -> None:
         ("unknown field `sidecars`", "sidecars: {}"),
         ("unknown field `storageSze` - at `$.sidecar`", "sidecar: {storageSze: 1Gi}"),
         ("unknown field `matchLabel` - at `$.neverInject[0]`", "neverInject: [{matchLabel: {}}]"),
+        (
+            "there is no built-in row 'traefic' to switch off",
+            "nodeWatchers: [{name: traefik}, {name: traefic, enabled: false}]",
+        ),
+        ("at `$.neverInject[0].name`", "neverInject: [{enabled: false}]"),
+        ("at `$.nodeWatchers[0].images[1]`", "nodeWatchers: [{images: [a/b*, 'traefik:3']}]"),
+        ("'' is not the end of an image's path", "neverInject: [{images: ['']}]"),
         ("got `array`", "[]"),
         ("got `str`", "hello"),
         ("Expected `bool`, got `str` - at `$.daemonset.tls`", "daemonset: {tls: 'yes'}"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.webhook import small_pods as build
-from webhook.asking.config import Config, LabelSelector
 from webhook.asking.request import Request, requested
 from webhook.asking.rules import RULES, Mode
 from webhook.reasons import Finding, Reason
@@ -20,14 +19,13 @@ def ask(
     path: str,
     annotation: str | None = None,
     label: str | None = None,
-    config: Config = build.DEFAULT,
 ) -> Request | Reason:
     """The request, or the reason why there is none."""
     pod = build.pod(
         annotations=None if annotation is None else {"dinp.io/inject": annotation},
         labels=None if label is None else {"dinp.io/inject": label},
     )
-    found = requested(pod, RULES[path], config)
+    found = requested(pod, RULES[path])
     return found.reason if isinstance(found, Finding) else found
 
 
@@ -74,7 +72,7 @@ def test_a_typo_names_the_valid_values(source: str) -> None:
     expected = (
         f"{source} dinp.io/inject: 'on' is not valid: expected sidecar, daemonset, service or false"
     )
-    assert expected == str(requested(pod, build.ANNOTATED, build.DEFAULT))
+    assert expected == str(requested(pod, build.ANNOTATED))
 
 
 @pytest.mark.parametrize("path", ANYWHERE)
@@ -101,35 +99,5 @@ def test_mirror_pods_get_nothing(value: str | None) -> None:
     annotations = {"kubernetes.io/config.mirror": "x"}
     if value is not None:
         annotations["dinp.io/inject"] = value
-    found = requested(build.pod(annotations=annotations), build.INJECT_SIDECAR, build.DEFAULT)
+    found = requested(build.pod(annotations=annotations), build.INJECT_SIDECAR)
     assert found == Reason.MIRROR_POD.say()
-
-
-def test_daemonset_pods_must_ask_themselves() -> None:
-    """Never by namespace default, but by annotation."""
-    owner = {"ownerReferences": [{"kind": "DaemonSet", "name": "agent"}]}
-    pod = build.pod()
-    pod["metadata"] = owner  # type: ignore[typeddict-item]  # no more than a test needs
-    found = requested(pod, build.INJECT_SIDECAR, build.DEFAULT)
-    assert found == Reason.DAEMONSET_POD.say()
-    pod["metadata"] = {**owner, "annotations": {"dinp.io/inject": "sidecar"}}  # type: ignore[typeddict-item]  # likewise
-    found = requested(pod, build.INJECT_SIDECAR, build.DEFAULT)
-    assert found == Request(Mode.SIDECAR, explicit=True)
-
-
-def test_never_inject_is_about_defaults() -> None:
-    """neverInject of the config file stops a namespace's default, not an explicit request."""
-    config = Config(never_inject=(LabelSelector(match_labels={"role": "control"}),))
-    pod = build.pod(labels={"role": "control"})
-    assert requested(pod, build.INJECT_SIDECAR, config) == Reason.NEVER_INJECT.say()
-    pod = build.pod(labels={"role": "control"}, annotations={"dinp.io/inject": "sidecar"})
-    assert requested(pod, build.INJECT_SIDECAR, config) == Request(Mode.SIDECAR, explicit=True)
-
-
-@pytest.mark.parametrize(
-    "component", ["affinity-assistant", "jenkins-controller", "runner-scale-set-listener"]
-)
-def test_control_pods_by_default(component: str) -> None:
-    """The control Pods beside build agents are left out without any config file."""
-    pod = build.pod(labels={"app.kubernetes.io/component": component})
-    assert requested(pod, build.INJECT_SIDECAR, build.DEFAULT) == Reason.NEVER_INJECT.say()

@@ -6,10 +6,16 @@ from typing import Any, cast
 
 import pytest
 
-from webhook.finding import node_docker, pod_daemons, triage
-from webhook.finding.found import judge
+from webhook.asking.watchers import WATCHERS
+from webhook.finding import found, node_docker, pod_daemons, triage
 from webhook.finding.triage import Verdict
 from webhook.pods.pod import Pod
+
+
+def judge(pod: Pod) -> triage.Judgement:
+    """With the built-in rows."""
+    return found.judge(pod, WATCHERS)
+
 
 SOCKET = {"name": "socket", "hostPath": {"path": "/var/run/docker.sock"}}
 AT_SOCKET = {"name": "socket", "mountPath": "/var/run/docker.sock"}
@@ -180,7 +186,15 @@ def plain(metadata: dict[str, Any] | None = None, **spec: Any) -> Pod:
         (2, "mounts /run/crio/crio.sock of the node", with_path("/run/crio/crio.sock")),
         (2, "priority system-node-critical", plain(priorityClassName="system-node-critical")),
         (1, "mounts /dev of the node", with_path("/dev")),
-        (1, "mounts /var/log/pods of the node", with_path("/var/log/pods")),
+        (2, "mounts /var/log/pods of the node", with_path("/var/log/pods")),
+        (1, "mounts /var/log/app of the node", with_path("/var/log/app")),
+        (1, "a container named log-shipper", a_pod(user(name="log-shipper"), volumes=[SOCKET])),
+        (
+            1,
+            "container app has image team/image_scanner",
+            a_pod(user(image="team/image_scanner:2"), volumes=[SOCKET]),
+        ),
+        (5, "container app only runs docker restart", with_args("docker restart $(docker ps -q)")),
         (1, "hostNetwork", plain(hostNetwork=True)),
         (1, "container app mounts /var/run/docker.sock read-only", READ_ONLY),
         (1, "tolerates every taint", plain(tolerations=[{"operator": "Exists"}])),
@@ -207,6 +221,14 @@ def plain(metadata: dict[str, Any] | None = None, **spec: Any) -> Pod:
             "container app runs docker build",
             with_args("docker system prune -f; docker build ."),
         ),
+        (
+            -2,
+            "container app runs docker image push",
+            with_args("docker restart x; docker image push y"),
+        ),
+        (-2, "container app runs make docker", with_args("make docker")),
+        (-2, "container app runs docker:build", with_args("mvn docker:build")),
+        (-2, "container app sets TESTCONTAINERS_X", with_env("TESTCONTAINERS_X", "1")),
         (-1, "container app has /root/.docker", mounting(mountPath="/root/.docker")),
         (-1, "container app has /c/.docker/", mounting(mountPath="/c/.docker/")),
         (
@@ -236,10 +258,10 @@ def test_each_signal(score: int, signal: str, pod: Pod) -> None:
         with_path("/procedures"),
         with_field("metadata.name"),
         with_env("E", "unix:///run/other.sock"),
-        with_args("docker ps; pgrep dockerd; docker rm old"),
+        with_args("docker ps; pgrep dockerd; docker inspect old"),
         mounting(mountPath="/data", readOnly=True),
         a_pod(user(image="ci.example.com/app:build-7"), volumes=[SOCKET]),
-        a_pod(user(name="image-cleaner-dind", image="cleaner"), volumes=[SOCKET]),
+        a_pod(user(name="kube-proxy-dind", image="catalogue"), volumes=[SOCKET]),
         a_pod(user(name="rebuilder", image="circi/app"), volumes=[SOCKET]),
         a_pod(user(image=None, command=None, args=None, env=None), volumes=[SOCKET]),
     ],
@@ -247,6 +269,24 @@ def test_each_signal(score: int, signal: str, pod: Pod) -> None:
 def test_no_signal(pod: Pod) -> None:
     """What looks like a signal and shows nothing."""
     assert triage.Judgement(Verdict.UNSURE, (), 0) == judge(pod)
+
+
+def test_the_label_of_a_job_decides() -> None:
+    """A CI system's label outweighs whatever speaks for a node agent, but for the owner."""
+    labels = {"labels": {"workflows.argoproj.io/workflow": "w"}}
+    pod = a_pod(user(image="traefik"), volumes=[SOCKET], hostPID=True, metadata=labels)
+    expected = triage.Judgement(Verdict.MIGRATE, ("label workflows.argoproj.io/workflow",), 2)
+    assert expected == judge(pod)
+    owned = a_pod(user(), volumes=[SOCKET], metadata={**labels, **AGENT["metadata"]})
+    assert judge(owned).verdict == Verdict.NODE
+
+
+def test_a_watcher_by_its_image() -> None:
+    """What it is stands first among the signs."""
+    judgement = judge(a_pod(user(image="mirror/traefik:3"), volumes=[SOCKET], hostPID=True))
+    assert judgement.verdict == Verdict.NODE
+    why = "its image is traefik, which makes routes for the node's containers"
+    assert (why, "hostPID") == judgement.signals
 
 
 def test_a_daemonset_outweighs_every_name() -> None:

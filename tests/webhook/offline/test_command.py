@@ -181,7 +181,7 @@ def test_daemonsets_by_default(tmp_path: Path) -> None:
     (tmp_path / "ds.yaml").write_text(text)
     result = run("-f", str(tmp_path), "--namespace-labels", "dinp.io/inject=sidecar")
     assert text == result.stdout
-    assert result.stderr.startswith("DaemonSet ci/builder: Pods of a DaemonSet get no daemon")
+    assert result.stderr.startswith("DaemonSet ci/builder: a Pod of a DaemonSet gets no daemon")
     asking = text.replace("annotations:", "annotations: {dinp.io/inject: sidecar}")
     (tmp_path / "ds.yaml").write_text(asking)
     result = run("-f", str(tmp_path))

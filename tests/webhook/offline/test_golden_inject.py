@@ -37,9 +37,17 @@ def test_in_a_deployment_and_a_cron_job(case: Case, tmp_path: Path) -> None:
     at_the_webhook = admission.inject(case.pod, case.rule, case.config)
     assert result.exit_code == (1 if at_the_webhook.outcome == "denied" else 0)
     deployment, cron_job = yaml.load_all(result.stdout, CSafeLoader)
-    expected = template(at_the_webhook.pod)
-    assert_same(expected, deployment["spec"]["template"])
-    assert_same(expected, cron_job["spec"]["jobTemplate"]["spec"]["template"])
+    assert_same(made(case, "ReplicaSet"), deployment["spec"]["template"])
+    assert_same(made(case, "Job"), cron_job["spec"]["jobTemplate"]["spec"]["template"])
+
+
+def made(case: Case, kind: str) -> dict[str, Any]:
+    """The template of what the webhook makes of the Pod, of an owner of this kind."""
+    owners = [{"kind": kind, "name": "x"}]
+    metadata = {**case.pod["metadata"], "ownerReferences": owners}
+    return template(
+        admission.inject({**case.pod, "metadata": metadata}, case.rule, case.config).pod
+    )
 
 
 def template(pod: Any) -> dict[str, Any]:

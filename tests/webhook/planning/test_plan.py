@@ -165,15 +165,20 @@ PODS = [build.container("build"), build.container("istio-proxy"), build.containe
         (["build"], "build", {}),
         (["istio-proxy"], "istio-proxy", {}),
         (["prepare", "test"], "test,prepare", {}),
-        (Reason.UNKNOWN_CONTAINER, "build,nobody", {}),
+        (["build"], "build,nobody", {}),
         (["build"], "build,nobody", {"tekton.dev/taskRun": "r"}),
+        (Reason.UNKNOWN_CONTAINER, "nobody", {}),
         (Reason.NO_CONTAINER, "nobody", {"tekton.dev/taskRun": "r"}),
+        (Reason.NO_CONTAINER, "nobody", {"jenkins": "slave", "jenkins/label": "a"}),
     ],
 )
 def test_which_containers(
     expected: list[str] | Reason, named: str | None, labels: dict[str, str]
 ) -> None:
-    """All but meshes', or those that are named; on Tekton's Pods a name may be another Pod's."""
+    """All but meshes', or those that are named; a wrong name is told, and refused only if all are wrong.
+
+    Annotations of Tekton's and Jenkins' Pods come from a parent, so there nothing is refused.
+    """
     annotations = {} if named is None else {"dinp.io/containers": named}
     prepare = build.container("prepare")
     found = plan(
@@ -185,7 +190,7 @@ def test_which_containers(
         assert expected is found.finding.reason
     else:
         assert expected == [client.name for client in found.clients]
-        assert (Reason.TEKTON_CONTAINERS in warned(found)) == bool(labels)
+        assert (Reason.MISSING_CONTAINERS in warned(found)) == ("nobody" in (named or ""))
 
 
 def test_dinps_own_containers_are_never_clients() -> None:
