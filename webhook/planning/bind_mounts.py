@@ -4,23 +4,25 @@
 file system: it finds the files only where both see one volume at one path.
 
 Not mirrored: dinp's own mounts, the node's Docker, volumes with a ServiceAccount token, paths
-that the daemon's container needs for itself, its certificate authorities, subPathExpr (its variables are not the daemon's),
-and subPath of a volume that an init container writes (the daemon starts before it, and the
-kubelet would create the missing file as a directory).
+that the daemon's container needs for itself, its certificate authorities, subPathExpr (its
+variables are not the daemon's), and subPath of a volume where an init container may write what is
+at that subPath (the daemon starts before it, and the kubelet would create the missing file as a
+directory).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Final, cast
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, cast
 
 import msgspec
 
 from webhook import names
 from webhook.asking.settings import Settings
+from webhook.finding import gitlab
 from webhook.finding.found import Found
 from webhook.pods import pod as pods
-from webhook.pods.pod import Container, Pod, VolumeMount
+from webhook.pods.pod import Container, Pod, Trees, VolumeMount
 from webhook.reasons import Finding, Reason
 
 # What a read-only mount says of the mounts beneath it (KEP-3857), the loosest first; absent is
@@ -32,8 +34,9 @@ class _Mirror(msgspec.Struct):
     """What has been mirrored so far: mountPath -> (mount, container it came from)."""
 
     settings: Settings
-    written_by_init: frozenset[str]  # volumes
+    written_by_init: Trees  # of sources, as `_place` names them
     credentials: frozenset[str]  # volumes
+    argo: bool  # a step of a Workflow
     by_path: dict[str, tuple[VolumeMount, str]] = msgspec.field(default_factory=dict)
     warnings: list[Finding] = msgspec.field(default_factory=list)
 
@@ -47,8 +50,8 @@ def mirror(
     default container's wins, else the first container's.
     """
     excluded = {(it.container, it.at) for it in found.node_mounts}
-    written = frozenset(_written_by_init(pod, excluded))
-    result = _Mirror(settings, written, found.credentials)
+    written = Trees(_written_by_init(pod, found, excluded))
+    result = _Mirror(settings, written, found.credentials, _is_argos(pod))
     default = found.default_container["name"]
     init = {container["name"] for container in pod["spec"].get("initContainers") or ()}
     for container in sorted(clients, key=lambda c: (c["name"] != default, c["name"] in init)):
@@ -56,21 +59,38 @@ def mirror(
             path = pods.clean_path(mount["mountPath"])
             if (container["name"], at) in excluded:
                 continue
-            if names.is_trust(path):
-                blanks = {"container": container["name"], "path": path}
-                result.warnings.append(Reason.TRUST.say(**blanks))
-            elif _is_eligible(mount, path):
+            if names.is_dinps_volume(mount["name"]):
+                continue
+            if may_be_at(path, rootless=settings.rootless):
                 _add(result, container, mount, path)
+            else:
+                result.warnings += _told(container, path, settings)
     return tuple(mount for mount, _ in result.by_path.values()), tuple(result.warnings)
 
 
-def _is_eligible(mount: VolumeMount, path: str) -> bool:
-    return not names.is_dinps_volume(mount["name"]) and may_be_at(path)
-
-
-def may_be_at(path: str) -> bool:
+def may_be_at(path: str, *, rootless: bool) -> bool:
     """Whether somebody's volume may be at this clean path of the daemon's container."""
-    return path.startswith("/") and not names.is_system(path)
+    return path.startswith("/") and not names.is_system(path, rootless=rootless)
+
+
+def _told(container: Container, path: str, settings: Settings) -> Iterator[Finding]:
+    """What is said of a mount at a path of the system's: nothing where nobody misses it."""
+    blanks = {"container": container["name"], "path": path}
+    if names.is_trust(path):
+        yield Reason.TRUST.say(**blanks)
+    elif names.has_others(path, rootless=settings.rootless):
+        yield Reason.SYSTEM_PATH.say(**blanks)
+
+
+# What works instead of a subPath that an init container may write.
+_HINT: Final = "mount the whole volume too, and name its path in docker run -v"
+# Its init container writes an artifact that lies in a volume of the step's into that volume
+# (argo-workflows 3.7, workflow/controller/workflowpod.go: addInputArtifactsVolumes).
+_ARGO_HINT: Final = "give the artifact a path below a volume of the step's own, such as an emptyDir"
+
+
+def _is_argos(pod: Pod) -> bool:
+    return any(name.startswith("workflows.argoproj.io/") for name in pods.labels_of(pod))
 
 
 def without_forbidden(container: Container, settings: Settings) -> Container:
@@ -80,14 +100,48 @@ def without_forbidden(container: Container, settings: Settings) -> Container:
     return container if len(kept) == len(there) else {**container, "volumeMounts": kept}
 
 
-def _written_by_init(pod: Pod, excluded: Collection[tuple[str, int]]) -> Iterator[str]:
-    """Volumes that an init container may write: files in them may not exist yet."""
+# Sources that only the kubelet writes, before any container starts: all files are there then.
+_KUBELETS: Final = ("configMap", "secret", "projected", "downwardAPI", "image")
+
+
+def _written_by_init(
+    pod: Pod, found: Found, excluded: Collection[tuple[str, int]]
+) -> Iterator[str]:
+    """Where init containers may write: what is beneath may not exist yet."""
+    fixed = {volume["name"] for volume in pods.volumes(pod) if _is_fixed(volume)}
     for container in pod["spec"].get("initContainers") or ():
         if names.is_dinps_container(container["name"]):
             continue
         for at, mount in enumerate(pods.mounts(container)):
-            if not mount.get("readOnly") and (container["name"], at) not in excluded:
-                yield mount["name"]
+            if mount.get("readOnly") or mount["name"] in fixed:
+                continue
+            if found.gitlab_job and gitlab.leaves_alone(container, mount):
+                continue
+            if (container["name"], at) not in excluded:
+                yield _place(mount)
+
+
+def _is_fixed(volume: Mapping[str, Any]) -> bool:
+    """Whether no container can write the volume, of whatever source."""
+    sources = (value for value in volume.values() if isinstance(value, dict))
+    if any(source.get("readOnly") is True for source in sources):
+        return True
+    return any(volume.get(kind) is not None for kind in _KUBELETS)
+
+
+def _place(mount: VolumeMount) -> str:
+    """The part of a volume that a mount shows, as a path; of a subPathExpr the volume."""
+    return pods.below(f"/{mount['name']}", mount.get("subPath") or "")
+
+
+def _may_be_missing(mount: VolumeMount, written: Trees) -> bool:
+    """Whether an init container may write what the mount's subPath names.
+
+    Not one that mounts the same part: for it, too, the kubelet makes a directory where it is missing.
+    """
+    if not mount.get("subPath"):
+        return False
+    return written.hold(_place(mount).rpartition("/")[0])
 
 
 def _add(result: _Mirror, container: Container, mount: VolumeMount, path: str) -> None:
@@ -101,8 +155,9 @@ def _add(result: _Mirror, container: Container, mount: VolumeMount, path: str) -
     if mount.get("subPathExpr"):
         result.warnings.append(Reason.SUB_PATH_EXPR.say(**blanks))
         return
-    if mount.get("subPath") and mount["name"] in result.written_by_init:
-        result.warnings.append(Reason.SUB_PATH_FILE.say(**blanks))
+    if _may_be_missing(mount, result.written_by_init):
+        hint = _ARGO_HINT if result.argo else _HINT
+        result.warnings.append(Reason.SUB_PATH_FILE.say(**blanks, hint=hint))
         return
     ours = _mirrored(mount, path)
     there = result.by_path.get(path)

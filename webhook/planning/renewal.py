@@ -175,13 +175,14 @@ def mounts(
     ServiceAccount's token one, before dinp sees it.
     """
     wanted = {pods.clean_path(mount["mountPath"]): mount for mount in pods.mounts(made)}
+    rootless = names.ROOTLESS_DATA in wanted
     others = []
     for mount in pods.mounts(there):
         path = pods.clean_path(mount["mountPath"])
         if path in wanted:
             wanted[path] = _at_one_path(mount, wanted[path], credentials)
         elif not (names.is_dinps_volume(mount["name"]) or mount["name"] in credentials) and (
-            bind_mounts.may_be_at(path)
+            bind_mounts.may_be_at(path, rootless=rootless)
         ):
             others.append(_quiet(mount))
     return [*wanted.values(), *others]

@@ -82,7 +82,7 @@ def test_what_is_left_is_told() -> None:
     (client,) = decide(pod, Mode.SIDECAR, "build")
     assert [(0, "cli")] == [(found.at, found.volume) for found in client.replacements]
     assert [Reason.RUN_DIRECTORY, Reason.NODE_STATE_LEFT] == [f.reason for f in client.warnings]
-    assert "/var/run at /host/run: the mount stays" in client.warnings[0].text
+    assert "/var/run at /host/run stays as it is" in client.warnings[0].text
     assert "no Docker socket" not in client.warnings[0].text  # nobody has looked at the node
     assert not client.uses_socket
 
