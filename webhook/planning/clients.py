@@ -105,37 +105,33 @@ def _client(
     `exports`: GitLab's runner sets its variables once more.
     """
     mode = settings.mode
-    sockets = [node_mount for node_mount in found if node_mount.kind is Kind.SOCKET]
-    has_socket = bool(sockets) or node_docker.is_migrated(container)
+    has_socket = node_docker.is_migrated(container) or any(map(_is_socket, found))
     where = endpoint.endpoint(settings, socket=has_socket)
     changed = former not in {None, settings.transport}
     elsewhere = endpoint.SIDECAR[former] if former and changed else None
     node_paths = _node_paths(found)
     env = client_env.client_env(container, where, node_paths, elsewhere, exports=exports)
-    mounts = (*share.mounts(settings.share), *(where.mounts if env.uses_daemon else ()))
     uses_socket = has_socket and mode is not Mode.SERVICE
     if not (env.uses_daemon or uses_socket):
         # Nothing comes in the place of its socket: it stays.
-        found = [node_mount for node_mount in found if node_mount.kind is not Kind.SOCKET]
-        sockets = []
+        found = [node_mount for node_mount in found if not _is_socket(node_mount)]
+    mounts = (*share.mounts(settings.share), *(where.mounts if env.uses_daemon else ()))
+    gone = _left_over(container, mounts, elsewhere)
     return Client(
         name=container["name"],
         variables=env.variables,
         removed=env.removed,
         mounts=mounts,
-        replacements=(
-            *_replacements(found, mode),
-            *_left_over(container, mounts, elsewhere),
-        ),
-        socket_paths=tuple(node_mount.mount["mountPath"] for node_mount in sockets),
+        replacements=(*_replacements(found, mode), *gone),
+        socket_paths=tuple(one.mount["mountPath"] for one in filter(_is_socket, found)),
         uses_socket=uses_socket or (env.uses_daemon and where.docker_host == endpoint.UNIX_HOST),
         kept_host=env.kept,
-        warnings=(
-            *env.warnings,
-            *_mount_warnings(found, mode),
-            *_addresses(container, found, mode),
-        ),
+        warnings=(*env.warnings, *_mount_warnings(container, found, mode)),
     )
+
+
+def _is_socket(node_mount: NodeMount) -> bool:
+    return node_mount.kind is Kind.SOCKET
 
 
 def _node_paths(found: Iterable[NodeMount]) -> frozenset[str]:
@@ -169,7 +165,9 @@ def _replacements(found: Iterable[NodeMount], mode: Mode) -> Iterator[Replacemen
             yield Replacement(node_mount.at, node_mount.mount["name"], new)
 
 
-def _mount_warnings(found: Iterable[NodeMount], mode: Mode) -> Iterator[Finding]:
+def _mount_warnings(
+    container: Container, found: Sequence[NodeMount], mode: Mode
+) -> Iterator[Finding]:
     for node_mount in found:
         blanks = {
             "container": node_mount.container,
@@ -186,6 +184,7 @@ def _mount_warnings(found: Iterable[NodeMount], mode: Mode) -> Iterator[Finding]
                 yield Reason.NODE_STATE_LEFT.say(**blanks)
             case _:
                 pass
+    yield from _addresses(container, found, mode)
 
 
 def _addresses(container: Container, found: Sequence[NodeMount], mode: Mode) -> Iterator[Finding]:

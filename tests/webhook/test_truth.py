@@ -1,0 +1,116 @@
+"""What people are told of any Pod is so, by the Pod that they get."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import assume
+
+from tests.webhook import small_pods as build
+from tests.webhook.small_pods import Case
+from tests.webhook.test_properties import environment, every_new_pod, every_pod, inject, many
+from webhook import names
+from webhook.planning import plan, socket_addresses
+from webhook.planning.plan import Action, Plan
+from webhook.planning.sidecar import transport_of
+from webhook.pods import pod as pods
+from webhook.pods.pod import Container, Pod, VolumeMount
+from webhook.reasons import Finding, Reason
+
+
+def injected(case: Case) -> tuple[Plan, Pod]:
+    decided = plan.decide(*case)
+    assume(decided.action is Action.INJECT)
+    return decided, inject(*case).pod
+
+
+def of(decided: Plan, *reasons: Reason) -> list[Finding]:
+    """The sentences of these reasons about one container each."""
+    clients = (warning for client in decided.clients for warning in client.warnings)
+    assert decided.additions is not None
+    return [one for one in (*decided.additions.warnings, *clients) if one.reason in reasons]
+
+
+def by_path(container: Container) -> dict[str, VolumeMount]:
+    return {pods.clean_path(mount["mountPath"]): mount for mount in pods.mounts(container)}
+
+
+NOT_SHARED = (
+    *(Reason.SUB_PATH_EXPR, Reason.SUB_PATH_FILE, Reason.SYSTEM_PATH),
+    *(Reason.DAEMON_CONFIG_MOUNT, Reason.TRUST, Reason.CREDENTIALS),
+)
+
+
+@many
+@every_new_pod
+def test_what_is_called_unshared_is_unshared(case: Case) -> None:
+    """The daemon has nothing of that container at that path; and where it is silent, it has."""
+    decided, new = injected(case)
+    assume(decided.mode == "sidecar")
+    daemon = by_path(build.dind(new))
+    containers = {container["name"]: container for container in pods.containers(case[0])}
+    nodes = {volume["name"] for volume in pods.volumes(case[0]) if volume.get("hostPath")}
+    told = {(one.container, path) for one in of(decided, *NOT_SHARED) for path in paths(one)}
+    for client in decided.clients:
+        for path, mount in by_path(containers[client.name]).items():
+            shared = path in daemon and daemon[path]["name"] == mount["name"]
+            if (client.name, path) in told:
+                assert not shared or mount.get("subPath") != daemon[path].get("subPath")
+            elif path in {"/work", "/builds", "/builds/src", "/home/jenkins", "/etc/app.conf"}:
+                assert path in daemon or mount["name"] in nodes
+
+
+def paths(finding: Finding) -> list[str]:
+    """The path that a sentence about a mount begins with."""
+    assert finding.around is not None
+    return re.findall(r"^: the (?:mount|volume) at (\S+)", finding.around[1])
+
+
+@many
+@every_new_pod
+def test_the_daemon_has_the_volume_that_a_conflict_names(case: Case) -> None:
+    """Of two volumes at one path the sentence names the container of the right one."""
+    decided, new = injected(case)
+    containers = {container["name"]: container for container in pods.containers(new)}
+    for one in of(decided, Reason.MOUNT_CONFLICT):
+        found = re.search(r"at (\S+) the daemon has the volume of container (\S+),", one.text)
+        assert found is not None
+        path, kept = found.groups()
+        theirs, daemons = by_path(containers[kept])[path], by_path(build.dind(new))[path]
+        assert theirs["name"] == daemons["name"]
+        assert (theirs.get("subPath") or "") == (daemons.get("subPath") or "")
+
+
+@many
+@every_pod
+def test_who_is_said_to_use_another_daemon_does(case: Case) -> None:
+    """Never of the socket that was migrated, an empty value, or the daemon's own address."""
+    decided, new = injected(case)
+    containers = {container["name"]: container for container in pods.containers(new)}
+    for one in of(decided, Reason.USERS_DOCKER_HOST):
+        container = containers[one.container]
+        value = pods.env_value(container, "DOCKER_HOST")
+        var = pods.env_var(container, "DOCKER_HOST")
+        assert var is not None
+        assert value or var.get("valueFrom")
+        assert socket_addresses.path_of(value) not in {"/var/run/docker.sock", "/run/docker.sock"}
+        if decided.mode == "sidecar" and transport_of(build.dind(new)) == "tcp":
+            assert value != "tcp://localhost:2375"
+
+
+@many
+@every_pod
+def test_who_is_said_to_have_a_daemon_has_one(case: Case) -> None:
+    """By DOCKER_HOST or at the path of a socket; and some container has."""
+    decided, new = injected(case)
+    containers = {container["name"]: container for container in pods.containers(new)}
+    given = [client for client in decided.clients if client.is_given]
+    assert given
+    for client in given:
+        container = containers[client.name]
+        mounted = {mount["name"] for mount in pods.mounts(container)}
+        has_host = {"DOCKER_HOST"} <= environment(container).keys() and client.variables
+        assert has_host or mounted & {names.RUN, names.SOCKET}
+    if decided.finding.reason is Reason.MIGRATED:
+        text = decided.finding.text.removeprefix("migrated ")
+        assert {part.rpartition(" ")[2] for part in text.split(", ")} <= {c.name for c in given}
