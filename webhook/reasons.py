@@ -273,17 +273,17 @@ class Reason(Enum):
     SUB_PATH_EXPR = (
         "sub_path_expr",
         Effect.WARNING,
-        "{containers}: the mount at {path} has a subPathExpr, so it is not shared with the daemon; mount the whole volume too, and name its path in docker run -v",
+        "{containers}: the mount at {path} is not shared with the daemon, as it has a subPathExpr; {way}",
     )
     SUB_PATH_FILE = (
         "sub_path_file",
         Effect.WARNING,
-        "{containers}: the mount at {path} is a subPath that an init container can write after the daemon has started, so it is not shared with the daemon; {hint}",
+        "{containers}: the mount at {path} is not shared with the daemon, as an init container can write its subPath after the daemon has started; {way}",
     )
     SYSTEM_PATH = (
         "system_path",
         Effect.WARNING,
-        "{containers}: the mount at {path} would hide files of the daemon's image, so it is not shared with the daemon; mount the volume at a path of its own to use it in docker run -v",
+        "{containers}: the mount at {path} is not shared with the daemon, as it would hide files of its image; {way}",
     )
     DAEMON_CONFIG_MOUNT = (
         "daemon_config_mount",
@@ -293,12 +293,12 @@ class Reason(Enum):
     TRUST = (
         "trust",
         Effect.WARNING,
-        "{containers}: the mount at {path} would change whom the daemon trusts, so it is not shared with the daemon; a ConfigMap in dinp.io/daemon-config gives it private CAs",
+        "{containers}: the mount at {path} is not shared with the daemon, as it would change whom the daemon trusts{way}",
     )
     CREDENTIALS = (
         "credentials",
         Effect.WARNING,
-        "{containers}: the volume at {path} has credentials of the Pod (a token or a certificate), so it is not shared with the daemon; copy other files of it to a volume of their own to use them in docker run -v",
+        "{containers}: the volume at {path} is not shared with the daemon, as it has credentials of the Pod (a token or a certificate); copy other files of it to a volume of their own to use them in docker run -v",
     )
     MOUNT_CONFLICT = (
         "mount_conflict",

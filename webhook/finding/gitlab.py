@@ -31,6 +31,11 @@ def leaves_alone(container: Container, mount: VolumeMount) -> bool:
     return container["name"] in _INIT_CONTAINERS and not mount["mountPath"].startswith(_WRITTEN)
 
 
+def is_runners(name: str) -> bool:
+    """Whether a job's container of this name is the runner's own, which has no use for Docker."""
+    return name == "helper" or name in _INIT_CONTAINERS
+
+
 def exports(container: Container) -> bool:
     """Whether the runner exports the job's variables again in each script of this container.
 

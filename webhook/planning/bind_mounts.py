@@ -36,9 +36,11 @@ class _Mirror(msgspec.Struct):
     settings: Settings
     written_by_init: Trees  # of sources, as `_place` names them
     credentials: frozenset[str]  # volumes
-    argo: bool  # a step of a Workflow
     by_path: dict[str, tuple[VolumeMount, str]] = msgspec.field(default_factory=dict)
     warnings: list[Finding] = msgspec.field(default_factory=list)
+    # What is said with a way that works, once all paths of the daemon are known: a reason, and
+    # a container, a path in it, and the volume there.
+    missed: list[tuple[Reason, str, str, str]] = msgspec.field(default_factory=list)
 
 
 def mirror(
@@ -51,20 +53,19 @@ def mirror(
     """
     excluded = {(it.container, it.at) for it in found.node_mounts}
     written = Trees(_written_by_init(pod, found, excluded))
-    result = _Mirror(settings, written, found.credentials, _is_argos(pod))
+    result = _Mirror(settings, written, found.credentials)
     default = found.default_container["name"]
     init = {container["name"] for container in pod["spec"].get("initContainers") or ()}
     for container in sorted(clients, key=lambda c: (c["name"] != default, c["name"] in init)):
         for at, mount in enumerate(pods.mounts(container)):
             path = pods.clean_path(mount["mountPath"])
-            if (container["name"], at) in excluded:
-                continue
-            if names.is_dinps_volume(mount["name"]):
+            if (container["name"], at) in excluded or names.is_dinps_volume(mount["name"]):
                 continue
             if may_be_at(path, rootless=settings.rootless):
                 _add(result, container, mount, path)
             else:
-                result.warnings += _told(container, path, settings)
+                _miss(result, container, mount, path)
+    result.warnings += _missed(result, argo=_is_argos(pod))
     return tuple(mount for mount, _ in result.by_path.values()), tuple(result.warnings)
 
 
@@ -73,20 +74,50 @@ def may_be_at(path: str, *, rootless: bool) -> bool:
     return path.startswith("/") and not names.is_system(path, rootless=rootless)
 
 
-def _told(container: Container, path: str, settings: Settings) -> Iterator[Finding]:
-    """What is said of a mount at a path of the system's: nothing where nobody misses it."""
-    blanks = {"container": container["name"], "path": path}
+def _miss(result: _Mirror, container: Container, mount: VolumeMount, path: str) -> None:
+    """Note a mount at a path of the system's, but where nobody misses it."""
+    settings = result.settings
     if names.is_trust(path):
-        yield Reason.TRUST.say(**blanks)
+        blanks = {"container": container["name"], "path": path, "way": _way_of_trust(settings)}
+        result.warnings.append(Reason.TRUST.say(**blanks))
     elif names.has_others(path, rootless=settings.rootless):
-        yield Reason.SYSTEM_PATH.say(**blanks)
+        result.missed.append((Reason.SYSTEM_PATH, container["name"], path, mount["name"]))
 
 
-# What works instead of a subPath that an init container may write.
-_HINT: Final = "mount the whole volume too, and name its path in docker run -v"
+def _way_of_trust(settings: Settings) -> str:
+    if settings.daemon_config is not None:
+        return f"; the daemon has *.crt of ConfigMap {settings.daemon_config.name}"
+    if settings.daemon_config_keys == ():
+        return "; sidecar.daemonConfig of the config file gives it private CAs"
+    return "; a ConfigMap in dinp.io/daemon-config gives it private CAs"
+
+
+def _missed(result: _Mirror, *, argo: bool) -> Iterator[Finding]:
+    """Say what the daemon has not, with a way that works and is not taken yet."""
+    whole = {
+        mount["name"]: path
+        for path, (mount, _) in result.by_path.items()
+        if not mount.get("subPath")
+    }
+    for reason, container, path, volume in result.missed:
+        way = (
+            f"the daemon has the whole volume at {whole[volume]}"
+            if volume in whole
+            else _WAYS[reason]
+        )
+        if argo and reason is Reason.SUB_PATH_FILE:
+            way = _ARGO_WAY
+        yield reason.say(container=container, path=path, way=way)
+
+
+_WAYS: Final = {
+    Reason.SUB_PATH_EXPR: "mount the whole volume too, and name its path in docker run -v",
+    Reason.SUB_PATH_FILE: "mount the whole volume too, and name its path in docker run -v",
+    Reason.SYSTEM_PATH: "mount the volume at a path of its own to use it in docker run -v",
+}
 # Its init container writes an artifact that lies in a volume of the step's into that volume
 # (argo-workflows 3.7, workflow/controller/workflowpod.go: addInputArtifactsVolumes).
-_ARGO_HINT: Final = "give the artifact a path below a volume of the step's own, such as an emptyDir"
+_ARGO_WAY: Final = "give the artifact a path below a volume of the step's own, such as an emptyDir"
 
 
 def _is_argos(pod: Pod) -> bool:
@@ -153,11 +184,10 @@ def _add(result: _Mirror, container: Container, mount: VolumeMount, path: str) -
         result.warnings.append(Reason.CREDENTIALS.say(**blanks))
         return
     if mount.get("subPathExpr"):
-        result.warnings.append(Reason.SUB_PATH_EXPR.say(**blanks))
+        result.missed.append((Reason.SUB_PATH_EXPR, container["name"], path, mount["name"]))
         return
     if _may_be_missing(mount, result.written_by_init):
-        hint = _ARGO_HINT if result.argo else _HINT
-        result.warnings.append(Reason.SUB_PATH_FILE.say(**blanks, hint=hint))
+        result.missed.append((Reason.SUB_PATH_FILE, container["name"], path, mount["name"]))
         return
     ours = _mirrored(mount, path)
     there = result.by_path.get(path)

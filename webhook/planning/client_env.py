@@ -77,7 +77,7 @@ def client_env(
     if container.get("envFrom"):
         warnings.append(Reason.ENV_FROM.say(container=name))
     there = env.get("DOCKER_HOST")
-    known = {"", *(at.docker_host for at in (endpoint, former) if at is not None)}
+    known = {"", *(at.docker_host for at in (endpoint, former) if at), *endpoint.spellings}
     if there is not None and not _is_replaceable(there, known, node_paths):
         value = "valueFrom" if there.get("valueFrom") else there.get("value") or ""
         hint = "; remove it from the CI/CD variables to use it" if exports else ""

@@ -19,7 +19,7 @@ from webhook.asking.config import Config
 from webhook.asking.request import Request
 from webhook.asking.rules import Mode, Rule, Source
 from webhook.asking.settings import Settings
-from webhook.finding import found
+from webhook.finding import found, gitlab
 from webhook.finding.found import Found
 from webhook.finding.triage import Verdict
 from webhook.planning import clients as clients_
@@ -172,8 +172,9 @@ def _plan(
     pod: Pod, asked: Asked, seen: Found, settings: Settings, chosen: Sequence[Container]
 ) -> Plan:
     decided = clients_.clients(chosen, seen, settings)
-    if not any(client.is_given for client in decided):
-        return _for_nobody(pod, asked.request, decided, seen)
+    users = _users(decided, seen)
+    if not any(client.is_given for client in users):
+        return _for_nobody(pod, asked.request, users, seen)
     wanted = additions(pod, seen, decided, settings)
     if isinstance(wanted, Finding):
         return _without_injection(wanted, asked.request)
@@ -196,10 +197,18 @@ def _plan(
     )
 
 
-def _for_nobody(pod: Pod, request: Request, decided: Iterable[Client], seen: Found) -> Plan:
-    """Each client has a DOCKER_HOST of its own, and would get no socket either."""
+def _users(decided: Iterable[Client], seen: Found) -> Sequence[Client]:
+    """The clients that may use Docker: of a GitLab job not the runner's own, if there are others."""
+    decided = tuple(decided)
+    if not seen.gitlab_job:
+        return decided
+    return [client for client in decided if not gitlab.is_runners(client.name)] or decided
+
+
+def _for_nobody(pod: Pod, request: Request, users: Iterable[Client], seen: Found) -> Plan:
+    """Each of `users` has a DOCKER_HOST of its own, and would get no socket either."""
     hosts = sentences.some(
-        f"{client.name}: {client.kept_host!r:.{bounds.NAMES_TOLD}}" for client in decided
+        f"{client.name}: {client.kept_host!r:.{bounds.NAMES_TOLD}}" for client in users
     )
     place = "the CI/CD variables" if seen.gitlab_job else "the Pod"
     left = _without_injection(Reason.NO_USER.say(hosts=hosts, place=place), request)

@@ -40,13 +40,14 @@ def path_of(address: str) -> str | None:
 def written(container: Container) -> Iterator[tuple[str, str]]:
     """Each path of a variable but DOCKER_HOST, or of an argument, with what holds it.
 
-    An argument may be a flag with its value: `--host=unix:///var/run/docker.sock`.
+    An argument may be a script, and a word of it a flag with its value:
+    `--host=unix:///var/run/docker.sock`.
     """
     for var in pods.env(container):
         path = path_of(var.get("value") or "")
         if path is not None and var["name"] != "DOCKER_HOST":
             yield f"variable {var['name']}", path
-    for word in pods.command_line(container):
-        path = path_of(word.rpartition("=")[2])
+    for word in " ".join(pods.command_line(container)).split():
+        path = path_of(word.rpartition("=")[2].strip("'\""))
         if path is not None:
             yield f"argument {word}", path

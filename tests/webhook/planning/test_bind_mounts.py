@@ -322,15 +322,52 @@ def test_the_way_for_a_file_of_an_init_container(expected: str, labels: dict[str
         labels=labels,
         initContainers=[with_mount("init", build.mount("work", "/all"))],
     )
-    (text,) = said(pod)
+    (text,) = said(pod, "main")
     assert expected in text
 
 
-def said(pod: Pod) -> list[str]:
-    """The warnings' text of a Pod, all of whose containers are clients."""
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/file", {"subPath": "file"}),
+        ("/file", {"subPathExpr": "$(X)"}),
+        ("/usr/local", {"subPath": "file"}),
+    ],
+)
+def test_advice_is_nothing_that_the_pod_has(path: str, fields: Any) -> None:
+    """Where the daemon has the whole volume, its path is the way."""
+    part = build.mount("work", path, **fields)
+    init = [with_mount("init", build.mount("work", "/out"))]
+    (alone,) = said(build.pod(with_mount("build", part), initContainers=init), "build")
+    both = with_mount("build", part, build.mount("work", "/all"))
+    (beside,) = said(build.pod(both, initContainers=init), "build")
+    assert "mount the " in alone
+    assert "the daemon has the whole volume at /all" in beside
+    assert "mount the " not in beside
+
+
+@pytest.mark.parametrize(
+    ("expected", "config"),
+    [
+        ("in dinp.io/daemon-config gives", "{}"),
+        ("the daemon has *.crt of ConfigMap company", "{daemonConfig: company}"),
+        ("of the config file gives", "{daemonConfigKeys: []}"),
+    ],
+)
+def test_the_way_for_private_cas(expected: str, config: str) -> None:
+    """By the annotation, unless the daemon has a ConfigMap already, or no Pod may bring one."""
+    pod = build.pod(with_mount("build", build.mount("ca", "/etc/ssl/certs")))
+    (text,) = said(pod, "build", configs.parse(f"sidecar: {config}".encode()))
+    assert expected in text
+
+
+def said(pod: Pod, only: str = "", config: Config = build.DEFAULT) -> list[str]:
+    """The warnings' text of a Pod, all of whose containers, or one, are clients."""
     everyone = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+    clients = [one for one in everyone if only in {"", one["name"]}]
     found = find(pod, judged=False)
-    return [f.text for f in bind_mounts.mirror(pod, everyone, found, build.settings())[1]]
+    settings = build.settings(config)
+    return [f.text for f in bind_mounts.mirror(pod, clients, found, settings)[1]]
 
 
 def test_a_warning_says_what_is_so() -> None:
@@ -351,4 +388,4 @@ def test_a_warning_says_what_is_so() -> None:
     assert "another one, or another part of it" in conflict
     for text in (sub_path, prepares):
         assert "is written by" not in text
-        assert "that an init container can write" in text
+        assert "as an init container can write its subPath" in text

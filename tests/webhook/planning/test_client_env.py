@@ -123,6 +123,17 @@ def test_a_docker_host_that_is_there(replaced: bool, there: dict[str, Any]) -> N
         assert [Reason.USERS_DOCKER_HOST] == reasons(found)
 
 
+@pytest.mark.parametrize("config", ["{}", "{tls: false}"])
+def test_spellings_of_the_service(config: str) -> None:
+    """The same host by the names that a Pod's resolver knows, with the same port, is the same."""
+    settings = build.settings(configs.parse(f"service: {config}".encode()), Mode.SERVICE)
+    where = endpoint(settings, socket=False)
+    host, _, port = where.docker_host.removeprefix("tcp://").partition(":")
+    for name in (host, host.removesuffix(".svc"), f"{host}.cluster.local"):
+        assert decide(where, var("DOCKER_HOST", f"tcp://{name}:{port}")).uses_daemon
+        assert not decide(where, var("DOCKER_HOST", f"tcp://{name}:1")).uses_daemon
+
+
 def test_the_last_of_two_counts() -> None:
     """As the kubelet takes it."""
     first, last = var("DOCKER_HOST", "tcp://a:1"), var("DOCKER_HOST", "")

@@ -423,6 +423,18 @@ def test_a_socket_is_a_daemon(given: bool, mode: str) -> None:
     assert [] == second.operations
 
 
+def test_gitlabs_helper_has_no_use_for_docker() -> None:
+    """It gets no daemon for itself alone; asked for by its name it does."""
+    build_, helper = of_host("build", "tcp://docker:2375"), build.container("helper")
+    pod = build.asking("sidecar", build_, helper)
+    assert plan(pod).finding.reason is Reason.NO_USER
+    named = {"dinp.io/containers": "helper"}
+    pod = build.asking("sidecar", build_, helper, annotations=named)
+    assert plan(pod).finding.reason is Reason.INJECTED
+    other = build.asking("sidecar", build_, build.container("other"))
+    assert plan(other).finding.reason is Reason.INJECTED
+
+
 def test_gitlabs_variables_are_gitlabs() -> None:
     """The way out is where the variables come from."""
     pod = build.asking(

@@ -14,7 +14,7 @@ def said(*findings: Finding) -> list[str]:
 
 
 def trust(container: str, path: str = "/etc/ssl") -> Finding:
-    return Reason.TRUST.say(container=container, path=path)
+    return Reason.TRUST.say(container=container, path=path, way="")
 
 
 def test_containers_with_one_finding_are_one_sentence() -> None:

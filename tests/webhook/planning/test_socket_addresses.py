@@ -43,11 +43,12 @@ def test_where_a_container_has_written_one() -> None:
             {"name": "FROM", "valueFrom": {}},
         ],
         command=["agent"],
-        args=["--host=unix:///c", "-H", "/d"],
+        args=["--host=unix:///c", "-H", "/d", "curl --unix-socket '/e' http://x/info"],
     )
     expected = [
         ("variable SOCKET", "/b"),
         ("argument --host=unix:///c", "/c"),
         ("argument /d", "/d"),
+        ("argument '/e'", "/e"),
     ]
     assert expected == list(socket_addresses.written(container))
