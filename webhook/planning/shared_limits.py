@@ -13,14 +13,14 @@ from typing import Final
 from webhook.asking.rules import Mode
 from webhook.asking.settings import Settings
 from webhook.pods import pod as pods
-from webhook.pods.pod import Container, Pod
+from webhook.pods.pod import Container, EnvVar, Pod
 from webhook.reasons import Finding, Reason
 
 _MOUNTS: Final = ("-v", "--volume", "--mount")
 _PORTS: Final = ("-p", "--publish", "-P")
 _STARTS: Final = frozenset({"run", "create"})
 _ENDS: Final = (";", "&&", "||", "|")
-_TESTCONTAINERS: Final = "TESTCONTAINERS_"  # it reaches its containers at published ports
+_TESTCONTAINERS: Final = "testcontainers"  # it reaches its containers at published ports
 
 
 def limits(pod: Pod, clients: Iterable[Container], settings: Settings) -> Iterator[Finding]:
@@ -37,10 +37,11 @@ def limits(pod: Pod, clients: Iterable[Container], settings: Settings) -> Iterat
 
 def _options(container: Container) -> Iterator[str]:
     """The options above that `docker run` and `docker create` have in the container's command."""
-    if any(var["name"].startswith(_TESTCONTAINERS) for var in pods.env(container)):
+    text = " ".join(pods.command_line(container))
+    if _TESTCONTAINERS in text.lower() or any(map(_is_testcontainers, pods.env(container))):
         yield _TESTCONTAINERS
     docker = starts = False
-    for word in " ".join(pods.command_line(container)).split():
+    for word in text.split():
         if _program(word) == "docker":
             docker, starts = True, False
         elif word.endswith(_ENDS):
@@ -49,6 +50,10 @@ def _options(container: Container) -> Iterator[str]:
             starts = True
         elif starts and word.startswith("-"):
             yield from (one for one in (*_MOUNTS, *_PORTS) if _is_option(word, one))
+
+
+def _is_testcontainers(var: EnvVar) -> bool:
+    return var["name"].lower().startswith(f"{_TESTCONTAINERS}_")
 
 
 def _program(word: str) -> str:

@@ -48,9 +48,10 @@ def test_what_a_command_shows(expected: list[Reason], command: str) -> None:
 
 
 def test_testcontainers_publishes_ports() -> None:
-    """By its variables: its containers are reached at ports, but where these are the node's."""
+    """By its variables, or its name in a command: its containers are reached at ports, but where these are the node's."""
     env = [{"name": "TESTCONTAINERS_RYUK_DISABLED", "value": "true"}]
     assert [PORTS] == limits(env=env)
+    assert [PORTS] == limits(command=["python3", "-c", "from testcontainers.core import x"])
     node = "daemonset: {hostNetwork: true}"
     assert [PORTS] == limits(config=node, env=env)
     assert [] == limits(Mode.DAEMONSET, node, env=env)
