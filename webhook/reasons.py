@@ -77,7 +77,7 @@ class Reason(Enum):
     NO_USER = (
         "no_user",
         Effect.TOLD,
-        "no container would use dinp's daemon, as DOCKER_HOST is set to another already ({hosts}); left unchanged, remove DOCKER_HOST from {place} to use dinp's",
+        "no container would use dinp's daemon, as DOCKER_HOST is set already ({hosts}); left unchanged, remove DOCKER_HOST from {place} to use dinp's",
     )
     INVALID_POD = "invalid_pod", Effect.LEFT, "not a valid Pod: {problem}"
     OTHER_OPERATION = "other_operation", Effect.LEFT, "dinp looks at the creation of Pods alone"
@@ -218,7 +218,7 @@ class Reason(Enum):
     USERS_DOCKER_HOST = (
         "users_docker_host",
         Effect.WARNING,
-        "{containers}: DOCKER_HOST is {value!r} already and stays so: what reads DOCKER_HOST does not use the daemon that dinp provides{hint}",
+        "{containers}: DOCKER_HOST is {value!r} already and stays so: what reads DOCKER_HOST {uses}{hint}",
     )
     ENV_FROM = (
         "env_from",
@@ -233,7 +233,7 @@ class Reason(Enum):
     VARIABLE_REMOVED = (
         "variable_removed",
         Effect.WARNING,
-        "{containers}: removed {name}, which would switch its Docker clients to TLS",
+        "{containers}: removed {name}, which would switch Docker clients to TLS",
     )
     VARIABLE_REPLACED = (
         "variable_replaced",
@@ -258,7 +258,7 @@ class Reason(Enum):
     SOCKET_ADDRESS = (
         "socket_address",
         Effect.WARNING,
-        "{containers}: {what} names {path}, {where}: what opens that path does not use the daemon that dinp provides, what reads DOCKER_HOST does",
+        "{containers}: {what} names {path}, {where}: what opens that path does not use the daemon that dinp provides",
     )
     SOCKET_LEFT = (
         "socket_left",

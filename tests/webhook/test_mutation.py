@@ -113,6 +113,14 @@ def test_an_earlier_status(kept: list[str], there: str) -> None:
     assert len(found["warnings"]) == len(kept) + 1
 
 
+def test_earlier_notes() -> None:
+    """Kept, too, each once."""
+    qos = status(done(build.asking()))["notes"]
+    for there, expected in (({"notes": ["x", "x"]}, ["x", *qos]), ({"notes": qos}, qos)):
+        again = build.asking(annotations={"dinp.io/status": json.dumps(there)})
+        assert expected == status(done(again))["notes"]
+
+
 def test_a_status_that_cannot_be_encoded() -> None:
     """A lone surrogate in a status that somebody wrote does not end in a 500."""
     there = '{"warnings":["\\ud800"]}'

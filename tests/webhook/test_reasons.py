@@ -79,6 +79,6 @@ def test_findings_are_values() -> None:
 def test_a_long_blank_is_cut() -> None:
     """However many warnings there are of one long text, they are short."""
     value = "x" * bounds.QUOTED
-    assert value in Reason.USERS_DOCKER_HOST.say(container="c", value=value, hint="").text
-    found = Reason.USERS_DOCKER_HOST.say(container="c", value=f"{value}yz", hint="").text
+    assert value in Reason.USERS_DOCKER_HOST.say(container="c", value=value, uses="", hint="").text
+    found = Reason.USERS_DOCKER_HOST.say(container="c", value=f"{value}yz", uses="", hint="").text
     assert f" '{value}…' " in found

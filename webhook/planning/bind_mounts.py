@@ -86,7 +86,7 @@ def _miss(result: _Mirror, container: Container, mount: VolumeMount, path: str) 
 
 def _way_of_trust(settings: Settings) -> str:
     if settings.daemon_config is not None:
-        return f"; the daemon has *.crt of ConfigMap {settings.daemon_config.name}"
+        return f"; private CAs come from ConfigMap {settings.daemon_config.name}"
     if settings.daemon_config_keys == ():
         return "; sidecar.daemonConfig of the config file gives it private CAs"
     return "; a ConfigMap in dinp.io/daemon-config gives it private CAs"

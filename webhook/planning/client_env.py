@@ -80,8 +80,12 @@ def client_env(
     known = {"", *(at.docker_host for at in (endpoint, former) if at), *endpoint.spellings}
     if there is not None and not _is_replaceable(there, known, node_paths):
         value = "valueFrom" if there.get("valueFrom") else there.get("value") or ""
-        hint = "; remove it from the CI/CD variables to use it" if exports else ""
-        warnings.append(Reason.USERS_DOCKER_HOST.say(container=name, value=value, hint=hint))
+        # Only the kubelet knows what a reference comes to.
+        is_seen = not there.get("valueFrom") and "$(" not in value
+        uses = "does not use the daemon that dinp provides" if is_seen else "uses what is there"
+        hint = "; remove it from the CI/CD variables to use dinp's" if exports else ""
+        blanks = {"container": name, "value": value, "uses": uses, "hint": hint}
+        warnings.append(Reason.USERS_DOCKER_HOST.say(**blanks))
         return ClientEnv(value, warnings=tuple(warnings))
     variables = [*_docker_variables(env, endpoint)]
     if endpoint.proxy_host is not None and _has_proxy(env):

@@ -350,7 +350,7 @@ def test_advice_is_nothing_that_the_pod_has(path: str, fields: Any) -> None:
     ("expected", "config"),
     [
         ("in dinp.io/daemon-config gives", "{}"),
-        ("the daemon has *.crt of ConfigMap company", "{daemonConfig: company}"),
+        ("private CAs come from ConfigMap company", "{daemonConfig: company}"),
         ("of the config file gives", "{daemonConfigKeys: []}"),
     ],
 )

@@ -193,6 +193,20 @@ def test_what_gitlab_exports_again(names: str, where: Endpoint, env: list[Any]) 
     assert client_env(container, where, ()).variables == found.variables
 
 
+@pytest.mark.parametrize(
+    ("seen", "there"),
+    [
+        (True, var("DOCKER_HOST", "tcp://a:1")),
+        (False, var("DOCKER_HOST", "tcp://$(HOST):1")),
+        (False, from_secret("DOCKER_HOST")),
+    ],
+)
+def test_nobody_knows_where_a_reference_leads(seen: bool, there: dict[str, Any]) -> None:
+    """It may be the daemon's address: the sentence does not say otherwise."""
+    (found,) = decide(TCP, there).warnings
+    assert seen == ("does not use the daemon" in found.text)
+
+
 def test_the_way_to_gitlabs_docker_host() -> None:
     """One that is kept goes from the CI/CD variables, too; elsewhere nobody hears of GitLab."""
     container = build.container(env=[var("DOCKER_HOST", "tcp://docker:2375")])
