@@ -36,6 +36,7 @@ class _Mirror(msgspec.Struct):
     settings: Settings
     written_by_init: Trees  # of sources, as `_place` names them
     credentials: frozenset[str]  # volumes
+    in_place: dict[str, tuple[str, str]]  # sources by path of an earlier pass's daemon, which stay
     by_path: dict[str, tuple[VolumeMount, str]] = msgspec.field(default_factory=dict)
     warnings: list[Finding] = msgspec.field(default_factory=list)
     # What is said with a way that works, once all paths of the daemon are known: a reason, and
@@ -53,7 +54,7 @@ def mirror(
     """
     excluded = {(it.container, it.at) for it in found.node_mounts}
     written = Trees(_written_by_init(pod, found, excluded))
-    result = _Mirror(settings, written, found.credentials)
+    result = _Mirror(settings, written, found.credentials, _in_place(found))
     default = found.default_container["name"]
     init = {container["name"] for container in pod["spec"].get("initContainers") or ()}
     for container in sorted(clients, key=lambda c: (c["name"] != default, c["name"] in init)):
@@ -67,6 +68,11 @@ def mirror(
                 _miss(result, container, mount, path)
     result.warnings += _missed(result, argo=_is_argos(pod))
     return tuple(mount for mount, _ in result.by_path.values()), tuple(result.warnings)
+
+
+def _in_place(found: Found) -> dict[str, tuple[str, str]]:
+    mounts = () if found.dind is None else pods.mounts(found.dind)
+    return {pods.clean_path(mount["mountPath"]): source(mount) for mount in mounts}
 
 
 def may_be_at(path: str, *, rootless: bool) -> bool:
@@ -186,7 +192,8 @@ def _add(result: _Mirror, container: Container, mount: VolumeMount, path: str) -
     if mount.get("subPathExpr"):
         result.missed.append((Reason.SUB_PATH_EXPR, container["name"], path, mount["name"]))
         return
-    if _may_be_missing(mount, result.written_by_init):
+    stays = result.in_place.get(path)
+    if stays != source(mount) and _may_be_missing(mount, result.written_by_init):
         result.missed.append((Reason.SUB_PATH_FILE, container["name"], path, mount["name"]))
         return
     ours = _mirrored(mount, path)
@@ -194,7 +201,8 @@ def _add(result: _Mirror, container: Container, mount: VolumeMount, path: str) -
     if there is None:
         result.by_path[path] = (ours, container["name"])
     elif source(there[0]) != source(ours):
-        result.warnings.append(Reason.MOUNT_CONFLICT.say(kept=there[1], **blanks))
+        if stays in {None, source(there[0])}:  # else it has neither
+            result.warnings.append(Reason.MOUNT_CONFLICT.say(kept=there[1], **blanks))
     else:
         # One writer is enough for the daemon to write there on its behalf.
         result.by_path[path] = (looser(there[0], ours), there[1])

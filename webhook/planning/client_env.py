@@ -80,12 +80,7 @@ def client_env(
     known = {"", *(at.docker_host for at in (endpoint, former) if at), *endpoint.spellings}
     if there is not None and not _is_replaceable(there, known, node_paths):
         value = "valueFrom" if there.get("valueFrom") else there.get("value") or ""
-        # Only the kubelet knows what a reference comes to.
-        is_seen = not there.get("valueFrom") and "$(" not in value
-        uses = "does not use the daemon that dinp provides" if is_seen else "uses what is there"
-        hint = "; remove it from the CI/CD variables to use dinp's" if exports else ""
-        blanks = {"container": name, "value": value, "uses": uses, "hint": hint}
-        warnings.append(Reason.USERS_DOCKER_HOST.say(**blanks))
+        warnings.append(_kept(name, there, value, exports=exports))
         return ClientEnv(value, warnings=tuple(warnings))
     variables = [*_docker_variables(env, endpoint)]
     if endpoint.proxy_host is not None and _has_proxy(env):
@@ -97,6 +92,18 @@ def client_env(
         warnings += said(name, env, variables, tls_variables)
     removed = (*tls_variables, *_misplaced(env, variables, len(endpoint.first)))
     return ClientEnv(None, tuple(variables), removed, tuple(warnings))
+
+
+def _kept(container: str, var: EnvVar, value: str, *, exports: bool) -> Finding:
+    """Say of a DOCKER_HOST of the user's where it leads, as far as anybody can see."""
+    # Only the kubelet knows what a reference comes to.
+    is_seen = not var.get("valueFrom") and "$(" not in value
+    return Reason.USERS_DOCKER_HOST.say(
+        container=container,
+        value=value,
+        uses="does not use the daemon that dinp provides" if is_seen else "uses what is there",
+        hint="; remove it from the CI/CD variables to use dinp's" if exports else "",
+    )
 
 
 def _is_replaceable(var: EnvVar, known: Collection[str], node_paths: Collection[str]) -> bool:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from tests.webhook import small_pods as build
+from webhook import admission
 from webhook.asking import config as configs
 from webhook.asking.config import Config
 from webhook.finding.found import find
 from webhook.planning import bind_mounts
+from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, VolumeMount
 from webhook.reasons import Reason
 
@@ -359,6 +361,29 @@ def test_the_way_for_private_cas(expected: str, config: str) -> None:
     pod = build.pod(with_mount("build", build.mount("ca", "/etc/ssl/certs")))
     (text,) = said(pod, "build", configs.parse(f"sidecar: {config}".encode()))
     assert expected in text
+
+
+def test_what_an_earlier_daemon_has() -> None:
+    """It keeps that at its path, so nothing else is said of it."""
+    part = build.mount("work", "/src", subPath="src")
+    build_ = with_mount("build", part, build.mount("a", "/data"))
+    other = with_mount("other", build.mount("b", "/data"))
+    init = with_mount("init", build.mount("work", "/out", subPath=""))
+    reasons = []
+    for mounts in ([], [part], [build.mount("a", "/data")], [build.mount("c", "/data")]):
+        dind = build.dind(admitted(build.asking()))
+        there = {**dind, "volumeMounts": [*pods.mounts(dind), *mounts]}
+        pod = build.pod(build_, other, initContainers=[there, init])
+        found = find(pod, judged=False)
+        clients = [build_, other]
+        warned = bind_mounts.mirror(pod, clients, found, build.settings())[1]
+        reasons.append([warning.reason for warning in warned])
+    both = [Reason.MOUNT_CONFLICT, Reason.SUB_PATH_FILE]
+    assert [both, both[:1], both, both[1:]] == reasons
+
+
+def admitted(pod: Any) -> Any:
+    return admission.inject(pod, build.ANNOTATED, build.DEFAULT).pod
 
 
 def said(pod: Pod, only: str = "", config: Config = build.DEFAULT) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.webhook import small_pods as build
@@ -156,7 +158,7 @@ def test_where_a_socket_is_written_that_is_not_the_daemons(
 ) -> None:
     """A variable or an argument with a path of the node's, or one that is gone, is named."""
     at = {"run": "/s", "socket": "/s/docker.sock"}
-    fields: dict[str, object] = {"volumeMounts": [build.mount(one, at[one]) for one in mounts]}
+    fields: dict[str, Any] = {"volumeMounts": [build.mount(one, at[one]) for one in mounts]}
     for more in ({"env": [{"name": "SOCK", "value": value}]}, {"args": [f"--host={value}"]}):
         (client,) = decide(
             build.with_socket(
@@ -179,6 +181,7 @@ def test_who_gets_nothing_keeps_its_socket() -> None:
     )
     (client,) = decide(build.with_socket(container), Mode.SERVICE, "build")
     assert not client.is_given
-    assert () == client.replacements == client.socket_paths
+    assert not client.replacements
+    assert not client.socket_paths
     (given,) = decide(build.with_socket(container), Mode.SIDECAR, "build")
     assert given.is_given
