@@ -298,7 +298,7 @@ class Reason(Enum):
     CREDENTIALS = (
         "credentials",
         Effect.WARNING,
-        "{containers}: the volume at {path} is not shared with the daemon, as it has credentials of the Pod (a token or a certificate); copy other files of it to a volume of their own to use them in docker run -v",
+        "{containers}: the volume at {path} is not shared with the daemon, as it has credentials of the Pod (a token or a certificate); copy other files of it to another volume to share them",
     )
     MOUNT_CONFLICT = (
         "mount_conflict",
