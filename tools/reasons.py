@@ -31,7 +31,7 @@ _SECTIONS: Final = {
     "Neither a denial nor a warning": (Effect.NONE, Effect.LEFT, Effect.INJECTED),
 }
 # Blanks that are empty, or a clause more.
-_OPTIONAL: Final = frozenset({"hint", "jenkins"})
+_OPTIONAL: Final = frozenset({"hint", "jenkins", "network", "uses", "way"})
 _DENIALS: Final = frozenset({Effect.DENIED, Effect.BLOCKED})
 _TOLD: Final = _DENIALS | {Effect.TOLD, Effect.NOTED, Effect.WARNING}
 

@@ -101,6 +101,7 @@ def _done(old: Pod, new: Pod, plan: Plan) -> _Status:
     return _Status(
         changed=[text[: bounds.QUOTED] for text in changed if text],
         warnings=[finding.text for finding in plan.warnings],
+        notes=[finding.text for finding in plan.notes],
     )
 
 
@@ -122,6 +123,7 @@ class _Status(msgspec.Struct, omit_defaults=True):
     skipped: str = ""  # a Reason's value: why nothing was injected
     changed: list[str] = []
     warnings: list[str] = []
+    notes: list[str] = []  # what nobody needs to act on
 
 
 def _with_status(pod: Pod, plan: Plan, status: _Status) -> Pod:
@@ -134,6 +136,7 @@ def _with_status(pod: Pod, plan: Plan, status: _Status) -> Pod:
     if not status.skipped:
         status.changed = _told([*earlier.changed, *status.changed], room)
     status.warnings = _told([*earlier.warnings, *status.warnings], room)
+    status.notes = _told([*earlier.notes, *status.notes], min(room, bounds.QUOTED))
     text = msgspec.json.encode(status).decode()
     return edits.with_metadata(pod, "annotations", names.STATUS, text)
 

@@ -46,17 +46,25 @@ _SYSTEM_TREES: Final = (
     *("/usr/local/bin", "/usr/local/sbin", "/usr/local/lib"),
     *("/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"),
     *("/etc/subuid", "/etc/subgid", "/var/lib/docker", "/var/lib/containerd", "/var/lib/dinp"),
-    *("/run/docker", "/var/run/docker", "/home/rootless", DAEMON_CONFIG_PATH),
+    *("/run/docker", "/var/run/docker", DAEMON_CONFIG_PATH),
     *("/run/secrets", "/var/run/secrets"),
     # What chooses other programs, or the hooks of containers.
     *("/etc/alternatives", "/etc/containerd", "/etc/cdi", "/run/cdi", "/var/run/cdi"),
     *_TRUST,
+    # Tekton's own: its entrypoint, and the credentials of each step (pkg/pod/pod.go).
+    "/tekton",
 )
+# The home of the rootless daemon, with its data. Any other has none of its own in /home.
+_ROOTLESS_HOME: Final = "/home/rootless"
+ROOTLESS_DATA: Final = f"{_ROOTLESS_HOME}/.local/share/docker"
+# Of the paths above: where people keep files of their own, too.
+_OTHERS_TOO: Final = frozenset({"/etc", "/home", "/usr", "/usr/local", "/var", "/var/lib"})
 # What the loader reads: /etc/ld-musl-x86_64.path, /etc/ld.so.preload.
 _LOADERS: Final = ("/etc/ld-musl-", "/etc/ld.so.")
 # Where dockerd looks for daemon.json and for what is set by registry (certs.d).
 DOCKERS_CONFIG: Final = "/etc/docker"
 _BELOW: Final = (*(f"{tree}/" for tree in _SYSTEM_TREES), *_LOADERS)
+_BELOW_TRUST: Final = tuple(f"{tree}/" for tree in _TRUST)
 _AT_OR_ABOVE: Final = frozenset(
     "/".join(parts[:length]) or "/"
     for parts in (tree.split("/") for tree in _SYSTEM_TREES)
@@ -95,11 +103,22 @@ def is_dinps_container(name: str) -> bool:
     return name in {DIND, CLI_CONTAINER} or (number != name and number.isdecimal())
 
 
-def is_system(path: str) -> bool:
+def is_system(path: str, *, rootless: bool) -> bool:
     """Whether the daemon's container needs this clean path as its image has it."""
+    if rootless and (path == "/home" or _is_rootless_home(path)):
+        return True
     return path in _AT_OR_ABOVE or path.startswith(_BELOW)
+
+
+def has_others(path: str, *, rootless: bool) -> bool:
+    """Whether at this path of the system's people keep files of their own: they miss them there."""
+    return path in _OTHERS_TOO or (rootless and _is_rootless_home(path))
+
+
+def _is_rootless_home(path: str) -> bool:
+    return path == _ROOTLESS_HOME or path.startswith(f"{_ROOTLESS_HOME}/")
 
 
 def is_trust(path: str) -> bool:
     """Whether this clean path is one of the system's with certificate authorities."""
-    return path.startswith(_TRUST) and is_system(path)
+    return path in _TRUST or path.startswith(_BELOW_TRUST)

@@ -85,6 +85,11 @@ class Reason(Enum):
         Effect.NOTED,
         "dinp.io/containers ({names}) names none of the containers that mount the node's Docker socket ({sockets}); left unchanged",
     )
+    NO_USER = (
+        "no_user",
+        Effect.TOLD,
+        "no container would use dinp's daemon, as DOCKER_HOST is set already ({hosts}); left unchanged, remove DOCKER_HOST from {place} to use dinp's",
+    )
     INVALID_POD = "invalid_pod", Effect.LEFT, "not a valid Pod: {problem}"
     OTHER_OPERATION = "other_operation", Effect.LEFT, "dinp looks at the creation of Pods alone"
     ALREADY_DONE = "already_done", Effect.LEFT, "everything is in place"
@@ -92,6 +97,12 @@ class Reason(Enum):
     # ---- done ----
     INJECTED = "injected", Effect.INJECTED, "gave containers {containers} a Docker daemon"
     MIGRATED = "migrated", Effect.INJECTED, "migrated {paths}"
+    # Nobody chose BestEffort, and nearly every Pod without requests is one.
+    QOS_NOTED = (
+        "qos_noted",
+        Effect.INJECTED,
+        "the Pod's QoS class changes from BestEffort to Burstable, as the daemon has requests of its own",
+    )
 
     # ---- the request is wrong: always denied ----
     BAD_VALUE = "bad_value", Effect.DENIED, "{source} {key}: {value!r} is not valid: {expected}"
@@ -205,12 +216,12 @@ class Reason(Enum):
     DNS_POLICY = (
         "dns_policy",
         Effect.BLOCKED,
-        "dnsPolicy {policy} cannot resolve {host}; use ClusterFirst (ClusterFirstWithHostNet with hostNetwork)",
+        "dnsPolicy {policy}{network} cannot resolve {host}; use dnsPolicy {works}",
     )
     SHARE_TAKEN = (
         "share_taken",
         Effect.BLOCKED,
-        "dinp.io/share: {path} is a mount of container {container} already, which the daemon sees anyway; remove the path from dinp.io/share",
+        "dinp.io/share: {path} is a mount of container {container} already, and there can be one volume at a path; take the path out of dinp.io/share, or that mount out of the Pod",
     )
 
     # ---- warnings: done, but somebody should know ----
@@ -233,87 +244,102 @@ class Reason(Enum):
     USERS_DOCKER_HOST = (
         "users_docker_host",
         Effect.WARNING,
-        "container {container} sets DOCKER_HOST itself ({value!r}): the value is kept, so the container does not use the daemon that dinp provides",
+        "{containers}: DOCKER_HOST is {value!r} already and stays so: what reads DOCKER_HOST {uses}{hint}",
     )
     ENV_FROM = (
         "env_from",
         Effect.WARNING,
-        "container {container} uses envFrom: dinp cannot see Docker variables that come from there",
+        "{containers}: dinp cannot see Docker variables that come from envFrom",
+    )
+    EXPORTED_AGAIN = (
+        "exported_again",
+        Effect.WARNING,
+        "{containers}: GitLab's runner exports the job's variables again in each script, over those of the Pod; remove {names} from the CI/CD variables",
     )
     VARIABLE_REMOVED = (
         "variable_removed",
         Effect.WARNING,
-        "container {container}: removed {name}, which would switch its Docker clients to TLS",
+        "{containers}: removed {name}, which would switch Docker clients to TLS",
     )
     VARIABLE_REPLACED = (
         "variable_replaced",
         Effect.WARNING,
-        "container {container}: {name} was {old!r}, and is {new!r} now",
+        "{containers}: {name} was {old!r}, and is {new!r} now",
     )
     NO_PROXY_VALUE_FROM = (
         "no_proxy_value_from",
         Effect.WARNING,
-        "container {container}: {name} comes from valueFrom, so {host} could not be added to it; docker-py would send its requests to the proxy",
+        "{containers}: {name} comes from valueFrom, so {host} could not be added to it; docker-py would send its requests to the proxy",
     )
     SOCKET_REMOVED = (
         "socket_removed",
         Effect.WARNING,
-        "container {container}: the mount of the node's Docker socket at {path} is gone; clients that are hard-wired to that path will fail, those that read DOCKER_HOST work",
+        "{containers}: the mount of the node's Docker socket at {path} is gone; what is hard-wired to that path will fail, what reads DOCKER_HOST works",
     )
     RUN_DIRECTORY = (
         "run_directory",
         Effect.WARNING,
-        "container {container} mounts the node's {path} at {mount_path}: the mount stays as it is, and a Docker socket of the node's in it{variables} does not lead to the daemon that dinp provides",
+        "{containers}: the mount of the node's {path} at {mount_path} stays as it is, and a Docker socket of the node's in it does not lead to the daemon that dinp provides",
+    )
+    SOCKET_ADDRESS = (
+        "socket_address",
+        Effect.WARNING,
+        "{containers}: {what} names {path}, {where}: what opens that path does not use the daemon that dinp provides",
     )
     SOCKET_LEFT = (
         "socket_left",
         Effect.WARNING,
-        "container {container} mounts the node's Docker socket at {path} and gets no daemon: the mount stays as it is",
+        "{containers}: no daemon of dinp's here, so the mount of the node's Docker socket at {path} stays as it is",
     )
     CACHE_UNUSED = (
         "cache_unused",
         Effect.WARNING,
-        "container {container}: the daemon does not use volume {volume} at {path}, and its cache is another one{hint}",
+        "{containers}: the daemon does not use volume {volume} at {path}, and its cache is another one{hint}",
     )
     NODE_STATE_LEFT = (
         "node_state_left",
         Effect.WARNING,
-        "container {container} mounts {path} of the node at {mount_path}: the mount stays as it is, and shows nothing of the injected daemon",
+        "{containers}: the mount of the node's {path} at {mount_path} stays as it is, and shows nothing of the daemon that dinp provides",
     )
     CLI_PATH_TAKEN = (
         "cli_path_taken",
         Effect.WARNING,
-        "container {container} gets no docker CLI (dinp.io/cli), as its mount at {path} is in the way; take the mount out, or put a CLI there",
+        "{containers}: no docker CLI (dinp.io/cli), as a mount at {path} is in the way; take the mount out, or put a CLI there",
     )
     SUB_PATH_EXPR = (
         "sub_path_expr",
         Effect.WARNING,
-        "container {container}: the mount at {path} uses subPathExpr and is not shared with the daemon, so docker run -v {path} will not see it",
+        "{containers}: the mount at {path} is not shared with the daemon, as it has a subPathExpr; {way}",
     )
     SUB_PATH_FILE = (
         "sub_path_file",
         Effect.WARNING,
-        "container {container}: the mount at {path} has a subPath of a volume that an init container can write and is not shared with the daemon, so docker run -v {path} will not see it",
+        "{containers}: the mount at {path} is not shared with the daemon, as an init container can write its subPath after the daemon has started; {way}",
+    )
+    SYSTEM_PATH = (
+        "system_path",
+        Effect.WARNING,
+        "{containers}: the mount at {path} is not shared with the daemon, as it would hide files of its image; {way}",
     )
     DAEMON_CONFIG_MOUNT = (
         "daemon_config_mount",
         Effect.WARNING,
-        "container {container}: the mount at {path} would configure the daemon and is not shared with it, as sidecar.daemonConfigKeys of the config file lists no key of daemon.json",
+        "{containers}: the mount at {path} would configure the daemon and is not shared with it, as sidecar.daemonConfigKeys of the config file lists no key of daemon.json",
     )
     TRUST = (
         "trust",
         Effect.WARNING,
-        "container {container}: the mount at {path} would change whom the daemon trusts and is not shared with it; a ConfigMap in dinp.io/daemon-config gives it private CAs",
+        "{containers}: the mount at {path} is not shared with the daemon, as it would change whom the daemon trusts{way}",
     )
     CREDENTIALS = (
         "credentials",
         Effect.WARNING,
-        "container {container}: the volume at {path} has credentials of the Pod (a token or a certificate) and is not shared with the daemon, so docker run -v {path} will not see it",
+        "{containers}: the volume at {path} is not shared with the daemon, as it has credentials of the Pod (a token or a certificate); copy other files of it to another volume to share them",
     )
     MOUNT_CONFLICT = (
         "mount_conflict",
         Effect.WARNING,
-        "containers {kept} and {container} mount different volumes, or parts of one, at {path}; the daemon sees the one of {kept}",
+        "{containers}: at {path} the daemon has the volume of container {kept}, and this is another one, or another part of it",
     )
     IMAGE_IN_PLACE = (
         "image_in_place",
@@ -338,7 +364,7 @@ class Reason(Enum):
     QOS_CHANGED = (
         "qos_changed",
         Effect.WARNING,
-        "the Pod's QoS class changes from {old} to {new}, as the daemon has requests of its own{hint}",
+        "the Pod's QoS class changes from {old} to {new}, as the daemon has requests of its own; dinp.io/requests and dinp.io/limits with equal cpu and memory keep it",
     )
     PROXY_REFERENCE = (
         "proxy_reference",
@@ -363,7 +389,7 @@ class Reason(Enum):
     STORAGE_MOUNTED = (
         "storage_mounted",
         Effect.WARNING,
-        "container {container} mounts volume {volume} at {path}, where the daemon keeps its data (dinp.io/storage): what it changes there may destroy them; take the mount out",
+        "{containers}: volume {volume}, mounted at {path}, has the daemon's data (dinp.io/storage), and what changes them there may destroy them; take the mount out",
     )
     BIND_MOUNTS_SHARED = (
         "bind_mounts_shared",
@@ -382,19 +408,29 @@ class Reason(Enum):
         return f"[{self.value}]"
 
     def say(self, **blanks: object) -> Finding:
-        """Fill in the sentence. A missing blank is a KeyError: a bug of ours."""
+        """Fill in the sentence. A missing blank is a KeyError: a bug of ours.
+
+        `{containers}` in it is the blank `container`, and may be several (planning.sentences).
+        """
         for name, blank in blanks.items():
             if isinstance(blank, str) and len(blank) > bounds.QUOTED:
                 # A Pod may have a thousand warnings of one long text: none quotes it whole.
                 blanks[name] = f"{blank[: bounds.QUOTED]}…"
-        return Finding(self, self.text.format(**blanks))
+        before, mark, after = self.text.partition("{containers}")
+        if not mark or "container" not in blanks:
+            return Finding(self, self.text.format(**blanks))
+        container = str(blanks["container"])
+        around = before.format(**blanks), after.format(**blanks)
+        return Finding(self, f"{around[0]}container {container}{around[1]}", container, around)
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A reason and its finished sentence."""
+    """A reason and its finished sentence; of one container: which, and what stands around its name."""
 
     reason: Reason
     text: str
+    container: str = ""
+    around: tuple[str, str] | None = None
 
     def __str__(self) -> str:
         return self.text

@@ -61,7 +61,9 @@ def create(api: Api) -> Iterator[Create]:
 def test_kubectl_prints_the_warnings(served: Installation, command: str) -> None:
     """A user reads at once what the daemon will not do."""
     arguments = (command, "--namespace=inject-daemonset", "--filename=-", "--dry-run=server")
-    done = served.cluster.kubectl(*arguments, given=whole(small_pod()))
+    pod = whole(small_pod())
+    pod["spec"]["containers"][0]["command"] = ["docker", "run", "-v", "/src:/src", "app"]
+    done = served.cluster.kubectl(*arguments, given=pod)
     assert done.code == 0
     assert len([line for line in done.err.splitlines() if line.startswith(SHARED_WARNING)]) == 1
 

@@ -126,12 +126,14 @@ _MOUNT_PATHS = (
     *("/var/run/docker.sock", "/run/docker.sock", "/host/docker.sock", "/var/run"),
     *("/work", "/work", "/work/", "/builds", "/builds/src", "/home/jenkins", "/etc/app.conf"),
     *("/usr/bin/docker", "/usr/lib/libltdl.so.7", "/var/lib/docker", '/odd ~"$(X)', "relative"),
+    *("/home", "/tekton/bin", "/usr/local", "/etc/ssl/certs"),
     *("/var/run/secrets/kubernetes.io/serviceaccount", "/share", "/dinp"),
 )
 _ENV_VALUES: dict[str, tuple[str | None, ...]] = {
     "DOCKER_HOST": (
         *("", None, "unix:///var/run/docker.sock", "unix:///run//docker.sock"),
         *("unix:///host/docker.sock", "tcp://localhost:2375", "tcp://remote:2375"),
+        *("unix://var/run/docker.sock", " unix:/run/docker.sock"),
     ),
     "DOCKER_TLS_VERIFY": ("", "0", "1", None),
     "DOCKER_TLS": ("1",),
@@ -142,6 +144,7 @@ _ENV_VALUES: dict[str, tuple[str | None, ...]] = {
     "no_proxy": ("a,b", None),
     "TESTCONTAINERS_HOST_OVERRIDE": ("here",),
     "DINP_HOST_IP": ("10.0.0.1",),
+    "SOCKET": ("/var/run/docker.sock", "unix:///host/docker.sock"),
     "X": ODD_TEXT,
 }
 _CONTAINER_NAMES = ("build", "docker", "lint", "db", "istio-proxy", "vault-agent", "dinp-client")
@@ -191,9 +194,10 @@ _BAD_ANNOTATIONS: dict[str, tuple[str, ...]] = {
 _LABELS: dict[str, tuple[str, ...]] = {
     "tekton.dev/taskRun": ("run",),
     "jenkins/label": ("agent",),
+    "job.runner.gitlab.com/pod": ("job",),
+    "workflows.argoproj.io/workflow": ("build",),
     "dinp.io/mode": ("sidecar", "mine"),
     "app.kubernetes.io/component": ("web",),
-    "workflows.argoproj.io/workflow": ("x",),
 }
 _BAD_LABELS: dict[str, tuple[str, ...]] = {
     "app.kubernetes.io/component": ("jenkins-controller",),

@@ -76,7 +76,8 @@ def test_status_says_what_was_done() -> None:
     assert found["changed"] == [
         "container build: /var/run/docker.sock, DOCKER_HOST, DOCKER_TLS_VERIFY"
     ]
-    assert any("QoS" in warning for warning in found["warnings"])
+    assert any("QoS" in note for note in found["notes"])
+    assert "warnings" not in found
     assert "transport" not in status(done(build.asking("service")))
 
 
@@ -106,9 +107,18 @@ def test_status_says_why_nothing_was_done() -> None:
 )
 def test_an_earlier_status(kept: list[str], there: str) -> None:
     """What an earlier pass has said is kept; what is no status of ours is replaced."""
-    found = status(done(build.asking(annotations={"dinp.io/status": there})))
+    asking = {"dinp.io/status": there, "dinp.io/odd": ""}
+    found = status(done(build.asking(annotations=asking)))
     assert kept == found["warnings"][: len(kept)]
     assert len(found["warnings"]) == len(kept) + 1
+
+
+def test_earlier_notes() -> None:
+    """Kept, too, each once."""
+    qos = status(done(build.asking()))["notes"]
+    for there, expected in (({"notes": ["x", "x"]}, ["x", *qos]), ({"notes": qos}, qos)):
+        again = build.asking(annotations={"dinp.io/status": json.dumps(there)})
+        assert expected == status(done(again))["notes"]
 
 
 def test_a_status_that_cannot_be_encoded() -> None:
@@ -212,8 +222,8 @@ def test_a_deep_nest_in_a_field_that_is_copied() -> None:
 
 def test_a_status_has_an_end() -> None:
     """With a thousand containers it still fits into the 256 KiB that annotations have."""
-    env = [{"name": "DOCKER_HOST", "value": "tcp://" + "x" * 5000}]
-    containers = [build.container(f"c{at}" * 20, env=env, envFrom=[{}]) for at in range(500)]
+    env = [{"name": "DOCKER_HOST", "value": f"tcp://{at}" + "x" * 5000} for at in range(500)]
+    containers = [build.container(f"c{at}" * 20, env=[one]) for at, one in enumerate(env)]
     plain = [build.container(f"d{at}" * 40) for at in range(499)]
     new = done(build.asking("sidecar", *containers, *plain))
     found = status(new)
@@ -237,7 +247,7 @@ def test_a_status_leaves_room_for_others(there: int) -> None:
 def test_a_status_that_is_too_long_for_ours() -> None:
     """It is nobody's, whatever it says, and is replaced."""
     there = json.dumps({"warnings": ["x"], "changed": ["y" * 1_000_000]})
-    assert "x" not in status(done(build.asking(annotations={"dinp.io/status": there})))["warnings"]
+    assert "warnings" not in status(done(build.asking(annotations={"dinp.io/status": there})))
 
 
 @pytest.mark.parametrize("case", golden_cases.all_cases(), ids=lambda case: case.folder.name)

@@ -34,8 +34,7 @@ def test_a_value_is_a_metric_label(reason: Reason) -> None:
 OUTCOMES = {
     Effect.NONE: {"unchanged"},
     Effect.LEFT: {"unchanged"},
-    Effect.TOLD: {"unchanged"},
-    Effect.NOTED: {"mutated"},  # by dinp.io/status
+    Effect.TOLD: {"unchanged", "mutated"},  # by dinp.io/status
     Effect.INJECTED: {"mutated"},
     Effect.DENIED: {"denied"},
     Effect.BLOCKED: {"denied", "mutated"},  # by dinp.io/status
@@ -116,6 +115,6 @@ def test_findings_are_values() -> None:
 def test_a_long_blank_is_cut() -> None:
     """However many warnings there are of one long text, they are short."""
     value = "x" * bounds.QUOTED
-    assert value in Reason.USERS_DOCKER_HOST.say(container="c", value=value).text
-    found = Reason.USERS_DOCKER_HOST.say(container="c", value=f"{value}yz").text
-    assert f"('{value}…')" in found
+    assert value in Reason.USERS_DOCKER_HOST.say(container="c", value=value, uses="", hint="").text
+    found = Reason.USERS_DOCKER_HOST.say(container="c", value=f"{value}yz", uses="", hint="").text
+    assert f" '{value}…' " in found

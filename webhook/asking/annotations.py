@@ -185,7 +185,9 @@ def _share(key: str, value: str, config: Config) -> object:
         if len(path) > bounds.PATH:
             length = f"a path of {len(path):,} characters"
             return Reason.TOO_LONG.say(key=f"annotation {key}", length=length, bound=bounds.PATH)
-        if names.is_system(path) or forbids_mount(config.sidecar.daemon_config_keys, path):
+        if names.is_system(path, rootless=True) or forbids_mount(
+            config.sidecar.daemon_config_keys, path
+        ):
             return _bad(key, item, "this path cannot be shared")
         shares.append(Share(path, seed=option == "seed"))
     if len({share.path for share in shares}) != len(shares) or not shares:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from webhook import names
-from webhook.finding import dind, node_docker, pod_daemons, triage
+from webhook.finding import dind, gitlab, node_docker, pod_daemons, triage
 from webhook.finding.node_docker import Kind, NodeMount
 from webhook.finding.pod_daemons import PodDaemon
 from webhook.finding.triage import Judgement
@@ -34,6 +34,7 @@ class Found(msgspec.Struct, frozen=True):
     # that runs anybody's builds must not have them, at whatever path.
     credentials: frozenset[str]
     default_container: Container  # as kubectl takes it
+    gitlab_job: bool = False
 
 
 def find(pod: Pod, *, judged: bool) -> Found:
@@ -56,6 +57,7 @@ def find(pod: Pod, *, judged: bool) -> Found:
         been_here=there is not None or names.has_been_here(pods.labels_of(pod)),
         credentials=_credentials(pod),
         default_container=pods.default_container(pod),
+        gitlab_job=gitlab.is_job(pod),
     )
 
 

@@ -94,7 +94,7 @@ def _sidecar(
         asked = _resources_in_place(found.dind, asked, settings)
     dind = sidecar.container(pod, settings, resources=asked, mirrored=mirrored, proxy=variables)
     if found.dind is None:
-        dind = sidecar.with_links(dind, _links(pod, clients, pods.mounts(dind)))
+        dind = sidecar.with_links(dind, _links(pod, clients, pods.mounts(dind), settings))
         told = (
             *resources.nothing_to_take(settings, users),
             *filter(None, [resources.qos_changed(pod, asked)]),
@@ -167,7 +167,7 @@ def _renewed_dind(
     there = existing if stays == existing.get("image") else {**existing, "image": stays}
     there = bind_mounts.without_forbidden(there, settings)
     mounts = renewal.mounts(there, made, found.credentials)
-    made = sidecar.with_links(made, _links(pod, clients, mounts))
+    made = sidecar.with_links(made, _links(pod, clients, mounts, settings))
     return renewal.renewed(there, made, found.credentials)
 
 
@@ -203,7 +203,9 @@ def _seed_source(pod: Pod, found: Found, clients: Sequence[Container]) -> Contai
     return next((one for one in staying if one is default), (*staying, *clients)[0])
 
 
-def _links(pod: Pod, clients: Iterable[Client], mounts: Iterable[VolumeMount]) -> list[str]:
+def _links(
+    pod: Pod, clients: Iterable[Client], mounts: Iterable[VolumeMount], settings: Settings
+) -> list[str]:
     """Where dind.sh puts a link to the socket: each path of this pass and of earlier ones.
 
     `mounts` are the daemon's.
@@ -229,7 +231,7 @@ def _links(pod: Pod, clients: Iterable[Client], mounts: Iterable[VolumeMount]) -
         # A line break would be two links: dind.sh reads one a line.
         if path not in node_docker.DEFAULT_PATHS
         and "\n" not in path
-        and bind_mounts.may_be_at(path)
+        and bind_mounts.may_be_at(path, rootless=settings.rootless)
         and not trees.hold(path)
     ]
 

@@ -3,13 +3,15 @@
 | DOCKER_HOST that is there | what happens |
 |---|---|
 | none, or empty | set (an empty one in place) |
-| the node's socket, at any path where it is or would be mounted | replaced in place |
+| the node's socket, at any path where it is or would be mounted, in any spelling | replaced in place |
 | the same as ours | kept |
 | that of the daemon before it was made anew | replaced in place |
 | anything else, or valueFrom | the user's wins: no Docker variable is touched |
 
 TLS is turned off by an empty DOCKER_TLS_VERIFY and by removing what else turns it on: any
 value, "0" too, switches the CLI to TLS, and DOCKER_CERT_PATH alone switches docker-py.
+
+What GitLab's runner exports again in a job's scripts is not in dinp's hands: a warning says so.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import msgspec
 
 from webhook import names
 from webhook.finding import node_docker
+from webhook.planning import socket_addresses
 from webhook.planning.endpoint import Endpoint
 from webhook.pods import bounds
 from webhook.pods import pod as pods
@@ -35,17 +38,23 @@ PROXY_VARIABLES: Final = tuple(
 NO_PROXY_VARIABLES: Final = ("NO_PROXY", "no_proxy")
 TESTCONTAINERS_HOST: Final = "TESTCONTAINERS_HOST_OVERRIDE"
 _TLS_SETTINGS: Final = frozenset({"DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"})
+_EXPORTED: Final = _TLS_SETTINGS | {"DOCKER_HOST"}
 
 _Env = dict[str, EnvVar]  # by name, in the order in which they are declared
 
 
 class ClientEnv(msgspec.Struct, frozen=True):
-    """What becomes of the variables; `uses_daemon` is False where the user's own DOCKER_HOST wins."""
+    """What becomes of the variables; `kept` is the user's own DOCKER_HOST, where that wins."""
 
-    uses_daemon: bool
+    kept: str | None = None
     variables: tuple[EnvVar, ...] = ()
     removed: tuple[str, ...] = ()
     warnings: tuple[Finding, ...] = ()
+
+    @property
+    def uses_daemon(self) -> bool:
+        """Whether what reads DOCKER_HOST uses the daemon that dinp provides."""
+        return self.kept is None
 
 
 def client_env(
@@ -53,11 +62,14 @@ def client_env(
     endpoint: Endpoint,
     node_paths: Collection[str],
     former: Endpoint | None = None,
+    *,
+    exports: bool = False,
 ) -> ClientEnv:
     """Decide the variables of `container`.
 
     `node_paths` are where it mounts the node's socket, or a directory that would hold it;
-    `former` is where the daemon was before it was made anew.
+    `former` is where the daemon was before it was made anew; `exports`: GitLab's runner sets the
+    variables that are there once more.
     """
     name = container["name"]
     env = {var["name"]: var for var in pods.env(container)}  # the last of a name counts
@@ -65,22 +77,33 @@ def client_env(
     if container.get("envFrom"):
         warnings.append(Reason.ENV_FROM.say(container=name))
     there = env.get("DOCKER_HOST")
-    known = {"", *(at.docker_host for at in (endpoint, former) if at is not None)}
+    known = {"", *(at.docker_host for at in (endpoint, former) if at), *endpoint.spellings}
     if there is not None and not _is_replaceable(there, known, node_paths):
-        value = "valueFrom" if there.get("valueFrom") else there.get("value")
-        warnings.append(Reason.USERS_DOCKER_HOST.say(container=name, value=value))
-        return ClientEnv(uses_daemon=False, warnings=tuple(warnings))
+        value = "valueFrom" if there.get("valueFrom") else there.get("value") or ""
+        warnings.append(_kept(name, there, value, exports=exports))
+        return ClientEnv(value, warnings=tuple(warnings))
     variables = [*_docker_variables(env, endpoint)]
     if endpoint.proxy_host is not None and _has_proxy(env):
         variables += _no_proxy(env, endpoint.proxy_host)
         warnings += _unreachable_no_proxy(name, env, endpoint.proxy_host)
     tls_variables = [] if endpoint.tls else _tls_variables(env)
     if there is None or former is None or there.get("value") != former.docker_host:
-        for gone in tls_variables:
-            warnings.append(Reason.VARIABLE_REMOVED.say(container=name, name=gone))
-        warnings += _replaced(name, env, variables)
+        said = _exported_again if exports else _changed
+        warnings += said(name, env, variables, tls_variables)
     removed = (*tls_variables, *_misplaced(env, variables, len(endpoint.first)))
-    return ClientEnv(True, tuple(variables), removed, tuple(warnings))
+    return ClientEnv(None, tuple(variables), removed, tuple(warnings))
+
+
+def _kept(container: str, var: EnvVar, value: str, *, exports: bool) -> Finding:
+    """Say of a DOCKER_HOST of the user's where it leads, as far as anybody can see."""
+    # Only the kubelet knows what a reference comes to.
+    is_seen = not var.get("valueFrom") and "$(" not in value
+    return Reason.USERS_DOCKER_HOST.say(
+        container=container,
+        value=value,
+        uses="does not use the daemon that dinp provides" if is_seen else "uses what is there",
+        hint="; remove it from the CI/CD variables to use dinp's" if exports else "",
+    )
 
 
 def _is_replaceable(var: EnvVar, known: Collection[str], node_paths: Collection[str]) -> bool:
@@ -90,10 +113,9 @@ def _is_replaceable(var: EnvVar, known: Collection[str], node_paths: Collection[
         return False
     if value in known:
         return True
-    scheme, _, path = value.partition("://")
-    if scheme != "unix":
+    path = socket_addresses.path_of(value)
+    if path is None:
         return False
-    path = pods.clean_path(path)
     if path in node_docker.DEFAULT_PATHS or path in node_paths or path == names.SOCKET_PATH:
         return True
     return path.endswith("/docker.sock") and any(pods.is_within(path, at) for at in node_paths)
@@ -157,8 +179,12 @@ def _unreachable_no_proxy(container: str, env: _Env, host: str) -> Iterator[Find
             yield Reason.NO_PROXY_VALUE_FROM.say(container=container, name=name, host=host)
 
 
-def _replaced(container: str, env: _Env, variables: Iterable[EnvVar]) -> Iterator[Finding]:
+def _changed(
+    container: str, env: _Env, variables: Iterable[EnvVar], removed: Iterable[str]
+) -> Iterator[Finding]:
     """Warn where a TLS setting of the user's gives way to ours."""
+    for name in removed:
+        yield Reason.VARIABLE_REMOVED.say(container=container, name=name)
     for var in variables:
         name = var["name"]
         if name not in _TLS_SETTINGS or name not in env:
@@ -168,3 +194,20 @@ def _replaced(container: str, env: _Env, variables: Iterable[EnvVar]) -> Iterato
             yield Reason.VARIABLE_REPLACED.say(
                 container=container, name=name, old=was, new=var.get("value")
             )
+
+
+def _exported_again(
+    container: str, env: _Env, variables: Iterable[EnvVar], removed: Iterable[str]
+) -> Iterator[Finding]:
+    """Warn of the values that are not ours, and come back in each script of the job."""
+    ours: _Env = {var["name"]: var for var in variables if var["name"] in _EXPORTED}
+    ours |= {name: {"name": name} for name in removed}
+    back = [name for name, var in ours.items() if name in env and not _is_ours(env[name], var)]
+    if back:
+        yield Reason.EXPORTED_AGAIN.say(container=container, names=", ".join(sorted(back)))
+
+
+def _is_ours(there: EnvVar, ours: EnvVar) -> bool:
+    if there.get("valueFrom"):
+        return False
+    return (there.get("value") or "") in {"", ours.get("value") or ""}

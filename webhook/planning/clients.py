@@ -14,13 +14,21 @@ from webhook import names
 from webhook.asking.config import Transport
 from webhook.asking.rules import Mode
 from webhook.asking.settings import Settings
-from webhook.finding import node_docker
+from webhook.finding import gitlab, node_docker
 from webhook.finding.found import Found
 from webhook.finding.node_docker import Kind, NodeMount
-from webhook.planning import cli, client_env, endpoint, share, sidecar, socket_mounts
+from webhook.planning import (
+    cli,
+    client_env,
+    endpoint,
+    share,
+    sidecar,
+    socket_addresses,
+    socket_mounts,
+)
 from webhook.planning.endpoint import Endpoint
 from webhook.pods import pod as pods
-from webhook.pods.pod import Container, EnvVar, VolumeMount
+from webhook.pods.pod import Container, EnvVar, Trees, VolumeMount
 from webhook.reasons import Finding, Reason
 
 _MIGRATED: Final = frozenset({Kind.SOCKET, Kind.CLI, Kind.CLI_LIBRARY})
@@ -44,7 +52,13 @@ class Client(msgspec.Struct, frozen=True):
     replacements: tuple[Replacement, ...] = ()
     socket_paths: tuple[str, ...] = ()  # mountPaths of the node's socket
     uses_socket: bool = False  # its processes open a unix socket: the group matters
+    kept_host: str | None = None  # a DOCKER_HOST of the user's
     warnings: tuple[Finding, ...] = ()
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it can reach the daemon, by its variables or at the path of a socket."""
+        return self.kept_host is None or self.uses_socket
 
 
 def is_eligible(name: str, settings: Settings) -> bool:
@@ -66,14 +80,20 @@ def clients(chosen: Sequence[Container], found: Found, settings: Settings) -> tu
         mounts.setdefault(node_mount.container, []).append(node_mount)
     former = None if found.dind is None else sidecar.transport_of(found.dind)
     return tuple(
-        _client(container, mounts.get(container["name"], ()), former, settings)
+        _client(
+            container,
+            mounts.get(container["name"], ()),
+            former,
+            settings,
+            exports=found.gitlab_job and gitlab.exports(container),
+        )
         for container in chosen
     )
 
 
 def sockets_left(node_mounts: Iterable[NodeMount], decided: Iterable[Client]) -> Iterator[Finding]:
-    """Warn of containers that are no clients, and keep a socket that is dead, or all of its directory."""
-    names_ = {client.name for client in decided}
+    """Warn of containers that get no daemon, and keep a socket that is dead, or all of its directory."""
+    names_ = {client.name for client in decided if client.is_given}
     for found in node_mounts:
         if found.kind is Kind.SOCKET and found.container not in names_:
             path = found.mount["mountPath"]
@@ -83,7 +103,6 @@ def sockets_left(node_mounts: Iterable[NodeMount], decided: Iterable[Client]) ->
                 container=found.container,
                 path=found.path,
                 mount_path=found.mount["mountPath"],
-                variables="",
             )
 
 
@@ -92,16 +111,24 @@ def _client(
     found: Sequence[NodeMount],
     former: Transport | None,
     settings: Settings,
+    *,
+    exports: bool,
 ) -> Client:
-    """`former`: of the dinp-dind that is there already, whose client this may have been."""
+    """`former`: of the dinp-dind that is there already, whose client this may have been.
+
+    `exports`: GitLab's runner sets its variables once more.
+    """
     mode = settings.mode
-    sockets = [node_mount for node_mount in found if node_mount.kind is Kind.SOCKET]
-    socket_paths = [node_mount.mount["mountPath"] for node_mount in sockets]
-    has_socket = bool(sockets) or node_docker.is_migrated(container)
+    has_socket = node_docker.is_migrated(container) or any(map(_is_socket, found))
     where = endpoint.endpoint(settings, socket=has_socket)
     changed = former not in {None, settings.transport}
     elsewhere = endpoint.SIDECAR[former] if former and changed else None
-    env = client_env.client_env(container, where, _node_paths(found), elsewhere)
+    node_paths = _node_paths(found)
+    env = client_env.client_env(container, where, node_paths, elsewhere, exports=exports)
+    uses_socket = has_socket and mode is not Mode.SERVICE
+    if not (env.uses_daemon or uses_socket):
+        # Nothing comes in the place of its socket: it stays.
+        found = [node_mount for node_mount in found if not _is_socket(node_mount)]
     mounts = (*share.mounts(settings.share), *(where.mounts if env.uses_daemon else ()))
     gone: Iterable[Replacement] = _left_over(container, mounts, elsewhere)
     cli_mounts, cli_told = _cli(container, found, settings)
@@ -113,11 +140,15 @@ def _client(
         removed=env.removed,
         mounts=(*mounts, *cli_mounts),
         replacements=(*_replacements(found, mode), *gone),
-        socket_paths=tuple(socket_paths),
-        uses_socket=mode is not Mode.SERVICE
-        and (has_socket or (env.uses_daemon and where.docker_host == endpoint.UNIX_HOST)),
+        socket_paths=tuple(one.mount["mountPath"] for one in filter(_is_socket, found)),
+        uses_socket=uses_socket or (env.uses_daemon and where.docker_host == endpoint.UNIX_HOST),
+        kept_host=env.kept,
         warnings=(*env.warnings, *_mount_warnings(container, found, mode), *cli_told),
     )
+
+
+def _is_socket(node_mount: NodeMount) -> bool:
+    return node_mount.kind is Kind.SOCKET
 
 
 def _cli(
@@ -163,7 +194,7 @@ def _replacements(found: Iterable[NodeMount], mode: Mode) -> Iterator[Replacemen
 
 
 def _mount_warnings(
-    container: Container, found: Iterable[NodeMount], mode: Mode
+    container: Container, found: Sequence[NodeMount], mode: Mode
 ) -> Iterator[Finding]:
     for node_mount in found:
         blanks = {
@@ -176,11 +207,28 @@ def _mount_warnings(
                 blanks["path"] = node_mount.mount["mountPath"]
                 yield Reason.SOCKET_REMOVED.say(**blanks)
             case Kind.RUN_DIRECTORY:
-                left = node_docker.variables_below(container, node_mount.mount["mountPath"])
-                left = [name for name in left if name != "DOCKER_HOST"]  # dinp sets that one
-                variables = f", to which {', '.join(left)} points," if left else ""
-                yield Reason.RUN_DIRECTORY.say(variables=variables, **blanks)
+                yield Reason.RUN_DIRECTORY.say(**blanks)
             case Kind.STATE:
                 yield Reason.NODE_STATE_LEFT.say(**blanks)
             case _:
                 pass
+    yield from _addresses(container, found, mode)
+
+
+def _addresses(container: Container, found: Sequence[NodeMount], mode: Mode) -> Iterator[Finding]:
+    """Warn where the container has written the path of a socket that is not the daemon's."""
+    kinds = {Kind.RUN_DIRECTORY, *([Kind.SOCKET] if mode is Mode.SERVICE else ())}
+    if not any(node_mount.kind in kinds for node_mount in found):
+        return
+    paths: dict[Kind, set[str]] = {kind: set() for kind in Kind}
+    for node_mount in found:
+        paths[node_mount.kind].add(pods.clean_path(node_mount.mount["mountPath"]))
+    directories = Trees(paths[Kind.RUN_DIRECTORY])
+    served = {*paths[Kind.SOCKET], *socket_mounts.migrated_paths(container)}
+    for what, path in socket_addresses.written(container):
+        blanks = {"container": container["name"], "what": what, "path": path}
+        if path in served:
+            if mode is Mode.SERVICE:
+                yield Reason.SOCKET_ADDRESS.say(**blanks, where="where no socket is any more")
+        elif path.endswith("/docker.sock") and directories.hold(path):
+            yield Reason.SOCKET_ADDRESS.say(**blanks, where="in a directory of the node's")

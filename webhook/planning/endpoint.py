@@ -55,6 +55,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     # Where published ports are, for testcontainers: from a unix DOCKER_HOST it would guess
     # the gateway of the bridge.
     ports_host: str | None = None
+    spellings: frozenset[str] = frozenset()  # of docker_host, which lead there too
 
 
 def endpoint(settings: Settings, *, socket: bool) -> Endpoint:
@@ -76,9 +77,17 @@ SIDECAR: Final[dict[Transport, Endpoint]] = {
 
 def _service(service: Service) -> Endpoint:
     host = service_host(service)
-    if service.tls:
-        return Endpoint(f"tcp://{host}:2376", tls=True, proxy_host=host, mounts=(_CERTS_MOUNT,))
-    return Endpoint(f"tcp://{host}:2375", proxy_host=host)
+    port = 2376 if service.tls else 2375
+    return Endpoint(
+        f"tcp://{host}:{port}",
+        tls=service.tls,
+        proxy_host=host,
+        mounts=(_CERTS_MOUNT,) if service.tls else (),
+        # The resolver of a Pod completes the first, and knows the last as it is.
+        spellings=frozenset(
+            f"tcp://{name}:{port}" for name in (host.removesuffix(".svc"), f"{host}.cluster.local")
+        ),
+    )
 
 
 def service_host(service: Service) -> str:

@@ -86,11 +86,14 @@ def _dns_policy(question: Question) -> Finding | None:
     """
     spec = question.pod["spec"]
     policy = spec.get("dnsPolicy") or "ClusterFirst"
-    works = {"ClusterFirstWithHostNet"} | (set() if spec.get("hostNetwork") else {"ClusterFirst"})
-    if policy in works:
+    on_host = bool(spec.get("hostNetwork"))
+    if policy == "ClusterFirstWithHostNet" or (policy == "ClusterFirst" and not on_host):
         return None
     return Reason.DNS_POLICY.say(
-        policy=policy, host=endpoint.service_host(question.settings.service)
+        policy=policy,
+        network=" with hostNetwork" if on_host else "",
+        host=endpoint.service_host(question.settings.service),
+        works="ClusterFirstWithHostNet" if on_host else "ClusterFirst",
     )
 
 

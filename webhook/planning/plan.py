@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
 import msgspec
+from msgspec import structs
 
 from webhook import names
 from webhook.asking.ask import Asked, NotAsked, ask
@@ -17,12 +18,12 @@ from webhook.asking.config import Config
 from webhook.asking.request import Request
 from webhook.asking.rules import Mode, Rule, Source
 from webhook.asking.settings import Settings
-from webhook.finding import found
+from webhook.finding import found, gitlab
 from webhook.finding.found import Found
 from webhook.finding.triage import Verdict
 from webhook.planning import clients as clients_
 from webhook.planning import hands_off as hands_off_
-from webhook.planning import losses, obstacles, storage_volumes
+from webhook.planning import losses, obstacles, sentences, shared_limits, storage_volumes
 from webhook.planning.additions import Additions, additions, known_volumes
 from webhook.planning.clients import Client
 from webhook.pods import bounds, jobs
@@ -52,6 +53,7 @@ class Plan(msgspec.Struct, frozen=True):
     clients: tuple[Client, ...] = ()
     additions: Additions | None = None
     warnings: tuple[Finding, ...] = ()
+    notes: tuple[Finding, ...] = ()  # for dinp.io/status alone
     note_status: bool = False
 
 
@@ -143,16 +145,20 @@ def _plan(
     pod: Pod, asked: Asked, seen: Found, settings: Settings, chosen: Sequence[Container]
 ) -> Plan:
     decided = clients_.clients(chosen, seen, settings)
+    users = _users(decided, seen)
+    if not any(client.is_given for client in users):
+        return _for_nobody(pod, asked.request, users, seen)
     wanted = additions(pod, seen, decided, settings)
     if isinstance(wanted, Finding):
         return _without_injection(wanted, asked.request)
-    warnings = [*asked.unknown, *_general_warnings(pod, settings), *wanted.warnings]
+    said = [*asked.unknown, *_general_warnings(pod, chosen, settings), *wanted.warnings]
     if seen.judgement is not None and seen.judgement.verdict is Verdict.UNSURE:
-        warnings.append(Reason.UNSURE.say(mode=settings.mode.value))
-    warnings += losses.losses(pod, asked.request, seen, chosen, settings)
-    warnings += clients_.sockets_left(seen.node_mounts, decided)
+        said.append(Reason.UNSURE.say(mode=settings.mode.value))
+    said += losses.losses(pod, asked.request, seen, chosen, settings)
+    said += clients_.sockets_left(seen.node_mounts, decided)
     for client in decided:
-        warnings += client.warnings
+        said += client.warnings
+    notes = [one for one in said if one.reason.effect is not Effect.WARNING]
     return Plan(
         Action.INJECT,
         _done(decided),
@@ -160,42 +166,50 @@ def _plan(
         transport=settings.transport if settings.mode is Mode.SIDECAR else "",
         clients=decided,
         additions=wanted,
-        warnings=_told(warnings),
+        warnings=sentences.told(one for one in said if one.reason.effect is Effect.WARNING),
+        notes=tuple(notes),
     )
 
 
-def _told(warnings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Each once, as far as anybody reads them."""
-    told = tuple(dict.fromkeys(warnings))
-    if len(told) <= bounds.WARNINGS:
-        return told
-    return (*told[: bounds.WARNINGS], Reason.MORE_WARNINGS.say())
+def _users(decided: Iterable[Client], seen: Found) -> Sequence[Client]:
+    """The clients that may use Docker: of a GitLab job not the runner's own, if there are others."""
+    decided = tuple(decided)
+    if not seen.gitlab_job:
+        return decided
+    return [client for client in decided if not gitlab.is_runners(client.name)] or decided
+
+
+def _for_nobody(pod: Pod, request: Request, users: Iterable[Client], seen: Found) -> Plan:
+    """Each of `users` has a DOCKER_HOST of its own, and would get no socket either."""
+    hosts = sentences.some(
+        f"{client.name}: {client.kept_host!r:.{bounds.NAMES_TOLD}}" for client in users
+    )
+    place = "the CI/CD variables" if seen.gitlab_job else "the Pod"
+    left = _without_injection(Reason.NO_USER.say(hosts=hosts, place=place), request)
+    # A client of an earlier pass may have gone: what that pass has written of others stays true.
+    return structs.replace(left, note_status=names.MODE_LABEL not in pods.labels_of(pod))
 
 
 def _done(decided: Iterable[Client]) -> Finding:
-    decided = tuple(decided)
+    given = [client for client in decided if client.is_given]
     paths = [
-        f"{path} in container {client.name}" for client in decided for path in client.socket_paths
+        f"{path} in container {client.name}" for client in given for path in client.socket_paths
     ]
     if paths:
         return Reason.MIGRATED.say(paths=", ".join(paths))
-    users = [client.name for client in decided if client.variables]
-    containers = ", ".join(users) or "(none: each sets DOCKER_HOST itself)"
-    return Reason.INJECTED.say(containers=containers)
+    return Reason.INJECTED.say(containers=", ".join(client.name for client in given))
 
 
-def _general_warnings(pod: Pod, settings: Settings) -> Iterator[Finding]:
+def _general_warnings(
+    pod: Pod, chosen: Iterable[Container], settings: Settings
+) -> Iterator[Finding]:
     if settings.containers is not None:
         known = {container["name"] for container in pods.containers(pod)}
         missing = [name for name in settings.containers if name not in known]
         if missing:
             yield Reason.MISSING_CONTAINERS.say(names=", ".join(missing))
     if settings.mode.is_shared:
-        is_jenkins = jobs.is_jenkins(pod)
-        text = "; Jenkins' docker.image().inside needs sidecar mode" if is_jenkins else ""
-        yield Reason.BIND_MOUNTS_SHARED.say(jenkins=text)
-        if not (settings.mode is Mode.DAEMONSET and settings.daemonset.host_network):
-            yield Reason.PUBLISHED_PORTS.say()
+        yield from shared_limits.limits(pod, chosen, settings)
     else:
         yield from _sidecar_warnings(pod, settings)
 

@@ -175,20 +175,21 @@ def mounts(
     ServiceAccount's token one, before dinp sees it.
     """
     wanted = {pods.clean_path(mount["mountPath"]): mount for mount in pods.mounts(made)}
+    rootless = names.ROOTLESS_DATA in wanted
     others = []
     for mount in pods.mounts(there):
         path = pods.clean_path(mount["mountPath"])
         if path in wanted:
-            wanted[path] = _at_one_path(mount, wanted[path], credentials)
+            wanted[path] = _at_one_path(mount, wanted[path], credentials, rootless=rootless)
         elif not (names.is_dinps_volume(mount["name"]) or mount["name"] in credentials) and (
-            bind_mounts.may_be_at(path)
+            bind_mounts.may_be_at(path, rootless=rootless)
         ):
             others.append(_quiet(mount))
     return [*wanted.values(), *others]
 
 
 def _at_one_path(
-    there: VolumeMount, ours: VolumeMount, credentials: Collection[str]
+    there: VolumeMount, ours: VolumeMount, credentials: Collection[str], *, rootless: bool
 ) -> VolumeMount:
     """What an earlier pass has mirrored stays: the clients of that pass may write there.
 
@@ -196,7 +197,7 @@ def _at_one_path(
     path of the system's is nothing mirrored, but perhaps the daemon's data on a volume of the Pod.
     """
     is_mirrored = not names.is_dinps_volume(ours["name"]) and bind_mounts.may_be_at(
-        ours["mountPath"]
+        ours["mountPath"], rootless=rootless
     )
     if is_mirrored and there["name"] not in credentials:
         if bind_mounts.source(there) != bind_mounts.source(ours):

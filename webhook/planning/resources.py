@@ -106,7 +106,7 @@ def nothing_to_take(settings: Settings, clients: Sequence[Container]) -> Iterato
 
 
 def qos_changed(pod: Pod, daemon: Resources | None) -> Finding | None:
-    """A warning where the daemon changes the Pod's QoS class, or None."""
+    """What is said where the daemon changes the Pod's QoS class, or None."""
     if daemon is None:
         return None
     old = qos_class(pods.containers(pod))
@@ -114,8 +114,9 @@ def qos_changed(pod: Pod, daemon: Resources | None) -> Finding | None:
     new = old if qos_class([{"name": "", "resources": daemon}]) == old else "Burstable"
     if old == new:
         return None
-    keep = "; dinp.io/requests and dinp.io/limits with equal cpu and memory keep it"
-    return Reason.QOS_CHANGED.say(old=old, new=new, hint=keep if old == "Guaranteed" else "")
+    if old == "BestEffort":
+        return Reason.QOS_NOTED.say()
+    return Reason.QOS_CHANGED.say(old=old, new=new)
 
 
 def qos_class(containers: Iterable[Container]) -> QosClass:

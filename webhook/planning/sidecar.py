@@ -29,7 +29,6 @@ SCRIPT_WITH_TLS: Final = scripts.read("dind.sh", "tls")
 SOCKET_LINKS: Final = "DINP_SOCKET_LINKS"
 ROOTLESS_UID: Final = 1000
 _DATA_DIRECTORY: Final = "/var/lib/docker"
-_ROOTLESS_DATA_DIRECTORY: Final = "/home/rootless/.local/share/docker"
 _PROBE_PERIOD: Final = 1  # seconds
 
 # 24 is the oldest API that dockerd 25 to 29 can be asked to serve; 29 alone would refuse
@@ -86,7 +85,7 @@ def image_in_place(existing: Container, settings: Settings) -> str | Finding:
 
 def _is_rootless(existing: Container) -> bool:
     paths = {mount["mountPath"] for mount in pods.mounts(existing)}
-    return _ROOTLESS_DATA_DIRECTORY in paths or "rootless" in (existing.get("image") or "")
+    return names.ROOTLESS_DATA in paths or "rootless" in (existing.get("image") or "")
 
 
 def with_links(dind: Container, paths: Sequence[str]) -> Container:
@@ -152,7 +151,7 @@ def dockerd(pod: Pod, settings: Settings) -> Iterator[str]:
     yield f"--group={group}"
     if settings.rootless:
         # The volume itself belongs to root: dockerd could not set its mode, and would end.
-        yield f"--data-root={_ROOTLESS_DATA_DIRECTORY}/data"
+        yield f"--data-root={names.ROOTLESS_DATA}/data"
     if storage_volumes.outlives(pod, settings.storage):
         # Containers of a former Pod with `restart: always` are in the data, and would come up.
         yield "--restart=false"
@@ -208,7 +207,7 @@ def _environment(pod: Pod, settings: Settings) -> Iterator[EnvVar]:
 
 
 def _own_mounts(settings: Settings) -> Iterator[VolumeMount]:
-    data = _ROOTLESS_DATA_DIRECTORY if settings.rootless else _DATA_DIRECTORY
+    data = names.ROOTLESS_DATA if settings.rootless else _DATA_DIRECTORY
     yield {"name": names.RUN, "mountPath": names.DIRECTORY}
     yield {"name": storage.volume_name(settings.storage), "mountPath": data}
     if settings.transport == "tls":

@@ -57,6 +57,8 @@ SHARED_MOUNTS: Final = 900
 SHARED_PATHS: Final = 128 * 1024
 # Warnings told: of them the API server hands 4 KiB on to kubectl, some 16.
 WARNINGS: Final = 256
+# Characters of containers' names in one warning, which ends at 256 bytes and has more to say.
+NAMES_TOLD: Final = 80
 # Characters of a name, a value or a list in a sentence. Denials end at 4 KiB, warnings at 256 bytes.
 QUOTED: Final = 1000
 # Characters of all that the triage judges of a Pod: four thousand phrases of usual length.

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from tests.webhook import small_pods as build
+from webhook import admission
 from webhook.asking import config as configs
 from webhook.asking.config import Config
 from webhook.finding.found import find
 from webhook.planning import bind_mounts
+from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, VolumeMount
 from webhook.reasons import Reason
 
@@ -45,7 +47,7 @@ def test_paths_of_the_work(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/", "/var", "/usr", "/run", "/var/run", "/etc", "/home", "/usr/local", "/var/lib"),
+        *("/", "/run", "/var/run", "/tekton", "/tekton/creds", "/tekton/home/"),
         *("/var/lib/docker", "/var/lib/docker/x", "/proc/x", "/dev/kvm", "/dinp", "/dinp/x"),
         *("/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets", "/usr/local/bin"),
         *(
@@ -53,7 +55,6 @@ def test_paths_of_the_work(path: str) -> None:
             "/dinp-config",
             "/var/lib/dinp",
             "/var/lib/dinp/x",
-            "/home/rootless/x",
             "//var//lib/docker/",
             "relative",
         ),
@@ -65,6 +66,24 @@ def test_paths_of_the_system(path: str) -> None:
     """At, below or above what the daemon's image needs, and what chooses its code: never mirrored."""
     found = mirror(build.pod(with_mount("build", build.mount("work", path))))
     assert ((), []) == found
+
+
+@pytest.mark.parametrize("path", ["/etc", "/usr", "/usr/local", "/var", "/var/lib"])
+def test_paths_of_the_system_that_hold_the_users_files(path: str) -> None:
+    """Whoever mounts them may want them in docker run -v, and hears that the daemon lacks them."""
+    found = mirror(build.pod(with_mount("build", build.mount("work", path))))
+    assert ((), [Reason.SYSTEM_PATH]) == found
+
+
+@pytest.mark.parametrize("path", ["/home", "/home/rootless", "/home/rootless/x", "/home/jenkins"])
+@pytest.mark.parametrize("rootless", [False, True])
+def test_home_is_mirrored_unless_it_is_the_rootless_daemons(rootless: bool, path: str) -> None:
+    """Only that daemon has its data below /home, in the home of its user."""
+    config = configs.parse(f"sidecar: {{rootless: {str(rootless).lower()}}}".encode())
+    found, warnings = mirror(build.pod(with_mount("build", build.mount("work", path))), config)
+    kept = rootless and path != "/home/jenkins"
+    assert (() if kept else (build.mount("work", path),)) == found
+    assert ([Reason.SYSTEM_PATH] if kept else []) == warnings
 
 
 @pytest.mark.parametrize(
@@ -228,6 +247,11 @@ def test_sub_path_expr_is_the_clients_own() -> None:
         (False, build.mount("work", "/out")),
         (True, build.mount("work", "/out", readOnly=True)),
         (True, build.mount("other", "/out")),
+        # It gets a directory itself, where there is nothing; and cannot write beside it.
+        (True, build.mount("work", "/out", subPath="settings.xml/")),
+        (True, build.mount("work", "/out", subPath="settings")),
+        (True, build.mount("work", "/out", subPath="settings.xml/below")),
+        (False, build.mount("work", "/out", subPathExpr="$(NAME)")),
     ],
 )
 def test_a_file_that_an_init_container_renders(mirrored: bool, init: VolumeMount) -> None:
@@ -244,11 +268,131 @@ def test_a_file_that_an_init_container_renders(mirrored: bool, init: VolumeMount
     assert ([] if mirrored else [Reason.SUB_PATH_FILE]) == [w.reason for w in warnings]
 
 
-def said(pod: Pod) -> list[str]:
-    """The warnings' text of a Pod, all of whose containers are clients."""
+@pytest.mark.parametrize(
+    ("mirrored", "source"),
+    [
+        *((True, kind) for kind in ("configMap", "secret", "projected", "downwardAPI", "image")),
+        *((False, kind) for kind in ("emptyDir", "persistentVolumeClaim", "hostPath", "nfs")),
+    ],
+)
+@pytest.mark.parametrize("read_only", [False, True])
+def test_what_no_container_can_write(read_only: bool, mirrored: bool, source: str) -> None:
+    """Files that the kubelet wrote, and a read-only source, are there before the daemon is."""
+    volumes: Any = [{"name": "work", source: {"readOnly": read_only}}]
+    everyone = build.mount("work", "/x"), build.mount("work", "/file", subPath="file")
+    pod = build.pod(
+        with_mount("build", *everyone),
+        initContainers=[with_mount("prepare", *everyone)],
+        volumes=volumes,
+    )
+    found, warnings = mirror(pod)
+    assert (mirrored or read_only) == (len(found) == 2)
+    assert (mirrored or read_only) == (warnings == [])
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "labels", "init", "path"),
+    [
+        (True, {"job.runner.gitlab.com/pod": "x"}, "init-permissions", "/cache"),
+        (True, {"project.runner.gitlab.com/id": "1"}, "init-build-uid-gid-collector", "/cache"),
+        (False, {"job.runner.gitlab.com/pod": "x"}, "init-permissions", "/logs-1-2"),
+        (False, {"job.runner.gitlab.com/pod": "x"}, "prepare", "/cache"),
+        (False, {}, "init-permissions", "/cache"),
+    ],
+)
+def test_gitlabs_init_containers_write_their_log_alone(
+    mirrored: bool, labels: dict[str, str], init: str, path: str
+) -> None:
+    """Though they get each volume of the job; anybody else's may write what it mounts."""
+    pod = build.pod(
+        with_mount("job", build.mount("work", "/builds", subPath="builds")),
+        labels=labels,
+        initContainers=[with_mount(init, build.mount("work", path))],
+    )
+    found, _ = mirror(pod)
+    assert mirrored == ("/builds" in {mount["mountPath"] for mount in found})
+
+
+@pytest.mark.parametrize(
+    ("expected", "labels"),
+    [("below a volume of the step's own", {"workflows.argoproj.io/workflow": "w"}), ("whole", {})],
+)
+def test_the_way_for_a_file_of_an_init_container(expected: str, labels: dict[str, str]) -> None:
+    """What works instead, on an Argo step what works there."""
+    pod = build.pod(
+        with_mount("main", build.mount("work", "/src", subPath="src")),
+        labels=labels,
+        initContainers=[with_mount("init", build.mount("work", "/all"))],
+    )
+    (text,) = said(pod, "main")
+    assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/file", {"subPath": "file"}),
+        ("/file", {"subPathExpr": "$(X)"}),
+        ("/usr/local", {"subPath": "file"}),
+    ],
+)
+def test_advice_is_nothing_that_the_pod_has(path: str, fields: Any) -> None:
+    """Where the daemon has the whole volume, its path is the way."""
+    part = build.mount("work", path, **fields)
+    init = [with_mount("init", build.mount("work", "/out"))]
+    (alone,) = said(build.pod(with_mount("build", part), initContainers=init), "build")
+    both = with_mount("build", part, build.mount("work", "/all"))
+    (beside,) = said(build.pod(both, initContainers=init), "build")
+    assert "mount the " in alone
+    assert "the daemon has the whole volume at /all" in beside
+    assert "mount the " not in beside
+
+
+@pytest.mark.parametrize(
+    ("expected", "config"),
+    [
+        ("in dinp.io/daemon-config gives", "{}"),
+        ("private CAs come from ConfigMap company", "{daemonConfig: company}"),
+        ("of the config file gives", "{daemonConfigKeys: []}"),
+    ],
+)
+def test_the_way_for_private_cas(expected: str, config: str) -> None:
+    """By the annotation, unless the daemon has a ConfigMap already, or no Pod may bring one."""
+    pod = build.pod(with_mount("build", build.mount("ca", "/etc/ssl/certs")))
+    (text,) = said(pod, "build", configs.parse(f"sidecar: {config}".encode()))
+    assert expected in text
+
+
+def test_what_an_earlier_daemon_has() -> None:
+    """It keeps that at its path, so nothing else is said of it."""
+    part = build.mount("work", "/src", subPath="src")
+    build_ = with_mount("build", part, build.mount("a", "/data"))
+    other = with_mount("other", build.mount("b", "/data"))
+    init = with_mount("init", build.mount("work", "/out", subPath=""))
+    reasons = []
+    for mounts in ([], [part], [build.mount("a", "/data")], [build.mount("c", "/data")]):
+        dind = build.dind(admitted(build.asking()))
+        there = {**dind, "volumeMounts": [*pods.mounts(dind), *mounts]}
+        pod = build.pod(build_, other, initContainers=[there, init])
+        found = find(pod, judged=False)
+        clients = [build_, other]
+        warned = bind_mounts.mirror(pod, clients, found, build.settings())[1]
+        reasons.append([warning.reason for warning in warned])
+    both = [Reason.MOUNT_CONFLICT, Reason.SUB_PATH_FILE]
+    assert [both, both[:1], both, both[1:]] == reasons
+
+
+def admitted(pod: Any) -> Any:
+    return admission.inject(pod, build.ANNOTATED, build.DEFAULT).pod
+
+
+def said(pod: Pod, only: str = "", config: Config = build.DEFAULT) -> list[str]:
+    """The warnings' text of a Pod, all of whose containers, or one, are clients."""
     everyone = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+    clients = [one for one in everyone if only in {"", one["name"]}]
     found = find(pod, judged=False)
-    return [f.text for f in bind_mounts.mirror(pod, everyone, found, build.settings())[1]]
+    settings = build.settings(config)
+    return [f.text for f in bind_mounts.mirror(pod, clients, found, settings)[1]]
 
 
 def test_a_warning_says_what_is_so() -> None:
@@ -258,13 +402,15 @@ def test_a_warning_says_what_is_so() -> None:
     one = with_mount("one", build.mount("work", "/a"), build.mount("cert", "/cert"))
     two = with_mount("two", build.mount("work", "/a", subPath="q"))
     prepare = with_mount("prepare", build.mount("other", "/b", subPath="b"))
+    whole = with_mount("whole", build.mount("other", "/w"))
     part = with_mount("part", build.mount("other", "/x", subPath="x"))
-    pod = build.pod(one, two, part, initContainers=[prepare], volumes=[certificate])
+    pod = build.pod(one, two, part, initContainers=[prepare, whole], volumes=[certificate])
     credentials, conflict, sub_path, prepares = said(pod)
     assert "has a token" not in credentials
     assert "credentials of the Pod (a token or a certificate)" in credentials
     assert "different volumes at" not in conflict
-    assert "mount different volumes, or parts of one, at /a" in conflict
+    assert "container two: at /a the daemon has the volume of container one" in conflict
+    assert "another one, or another part of it" in conflict
     for text in (sub_path, prepares):
         assert "is written by" not in text
-        assert "of a volume that an init container can write" in text
+        assert "as an init container can write its subPath" in text

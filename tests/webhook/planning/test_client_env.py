@@ -95,11 +95,18 @@ def test_variables_of_a_bare_container(expected: dict[str, str | None], where: E
         (True, var("DOCKER_HOST", "unix:///run//docker.sock")),
         (True, var("DOCKER_HOST", "unix:///custom/docker.sock")),
         (True, var("DOCKER_HOST", "unix:///dinp/docker.sock")),
+        (True, var("DOCKER_HOST", "unix://var/run/docker.sock")),
+        (True, var("DOCKER_HOST", "unix:/var/run/docker.sock")),
+        (True, var("DOCKER_HOST", " unix:////run/docker.sock \n")),
+        (True, var("DOCKER_HOST", "UNIX:///run/docker.sock")),
+        (True, var("DOCKER_HOST", "http+unix://%2Fvar%2frun%2Fdocker.sock")),
+        (True, var("DOCKER_HOST", "/var/run/docker.sock")),
         (True, var("DOCKER_HOST", "tcp://localhost:2375")),
         (False, var("DOCKER_HOST", "tcp://localhost:2376")),
         (False, var("DOCKER_HOST", "tcp:///var/run/docker.sock")),
         (False, var("DOCKER_HOST", "unix:///other/docker.sock")),
         (False, var("DOCKER_HOST", "ssh://me@there")),
+        (False, var("DOCKER_HOST", "unix://")),
         (False, var("DOCKER_HOST", "$(X)")),
         (False, from_secret("DOCKER_HOST")),
     ],
@@ -114,6 +121,17 @@ def test_a_docker_host_that_is_there(replaced: bool, there: dict[str, Any]) -> N
         assert () == found.variables
         assert () == found.removed
         assert [Reason.USERS_DOCKER_HOST] == reasons(found)
+
+
+@pytest.mark.parametrize("config", ["{}", "{tls: false}"])
+def test_spellings_of_the_service(config: str) -> None:
+    """The same host by the names that a Pod's resolver knows, with the same port, is the same."""
+    settings = build.settings(configs.parse(f"service: {config}".encode()), Mode.SERVICE)
+    where = endpoint(settings, socket=False)
+    host, _, port = where.docker_host.removeprefix("tcp://").partition(":")
+    for name in (host, host.removesuffix(".svc"), f"{host}.cluster.local"):
+        assert decide(where, var("DOCKER_HOST", f"tcp://{name}:{port}")).uses_daemon
+        assert not decide(where, var("DOCKER_HOST", f"tcp://{name}:1")).uses_daemon
 
 
 def test_the_last_of_two_counts() -> None:
@@ -147,6 +165,54 @@ def test_what_else_turns_tls_on_goes(name: str) -> None:
 def test_a_tls_setting_that_gives_way(warned: bool, where: Endpoint, there: Any) -> None:
     """A user's value that ours replaces is told, an equal or empty one not."""
     assert ([Reason.VARIABLE_REPLACED] if warned else []) == reasons(decide(where, there))
+
+
+@pytest.mark.parametrize(
+    ("names", "where", "env"),
+    [
+        ("DOCKER_HOST", TCP, [var("DOCKER_HOST", "unix:///var/run/docker.sock")]),
+        ("DOCKER_TLS_VERIFY", TCP, [var("DOCKER_TLS_VERIFY", "1")]),
+        ("DOCKER_TLS_VERIFY", TCP, [from_secret("DOCKER_TLS_VERIFY")]),
+        (
+            "DOCKER_CERT_PATH, DOCKER_TLS_VERIFY",
+            TCP,
+            [var("DOCKER_TLS_VERIFY", "1"), var("DOCKER_CERT_PATH", "/certs")],
+        ),
+        ("DOCKER_CERT_PATH", TLS, [var("DOCKER_CERT_PATH", "/c"), var("DOCKER_TLS_VERIFY", "1")]),
+        ("", TCP, [var("DOCKER_TLS_CERTDIR", "/certs"), var("DOCKER_TLS_VERIFY", "")]),
+        ("", TCP, [var("DOCKER_HOST", "tcp://localhost:2375")]),
+        ("", TCP, []),
+    ],
+)
+def test_what_gitlab_exports_again(names: str, where: Endpoint, env: list[Any]) -> None:
+    """A value that is not ours comes back in each script: only its removal in GitLab helps."""
+    container = build.container(env=env)
+    found = client_env(container, where, (), exports=True)
+    assert ([Reason.EXPORTED_AGAIN] if names else []) == reasons(found)
+    assert not names or f"remove {names} from the CI/CD variables" in found.warnings[0].text
+    assert client_env(container, where, ()).variables == found.variables
+
+
+@pytest.mark.parametrize(
+    ("seen", "there"),
+    [
+        (True, var("DOCKER_HOST", "tcp://a:1")),
+        (False, var("DOCKER_HOST", "tcp://$(HOST):1")),
+        (False, from_secret("DOCKER_HOST")),
+    ],
+)
+def test_nobody_knows_where_a_reference_leads(seen: bool, there: dict[str, Any]) -> None:
+    """It may be the daemon's address: the sentence does not say otherwise."""
+    (found,) = decide(TCP, there).warnings
+    assert seen == ("does not use the daemon" in found.text)
+
+
+def test_the_way_to_gitlabs_docker_host() -> None:
+    """One that is kept goes from the CI/CD variables, too; elsewhere nobody hears of GitLab."""
+    container = build.container(env=[var("DOCKER_HOST", "tcp://docker:2375")])
+    for exports in (False, True):
+        (found,) = client_env(container, TCP, (), exports=exports).warnings
+        assert exports == ("CI/CD" in found.text)
 
 
 def test_env_from_cannot_be_seen() -> None:

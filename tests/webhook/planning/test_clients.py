@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.webhook import small_pods as build
@@ -82,7 +84,7 @@ def test_what_is_left_is_told() -> None:
     (client,) = decide(pod, Mode.SIDECAR, "build")
     assert [(0, "cli")] == [(found.at, found.volume) for found in client.replacements]
     assert [Reason.RUN_DIRECTORY, Reason.NODE_STATE_LEFT] == [f.reason for f in client.warnings]
-    assert "/var/run at /host/run: the mount stays" in client.warnings[0].text
+    assert "/var/run at /host/run stays as it is" in client.warnings[0].text
     assert "no Docker socket" not in client.warnings[0].text  # nobody has looked at the node
     assert not client.uses_socket
 
@@ -134,3 +136,52 @@ def test_sockets_that_are_left() -> None:
     decided = decide(pod, Mode.SIDECAR, "build")
     found = clients.sockets_left(find(pod, judged=False).node_mounts, decided)
     assert [Reason.SOCKET_LEFT.say(container="other", path="/b")] == list(found)
+
+
+@pytest.mark.parametrize(
+    ("expected", "mode", "mounts", "value"),
+    [
+        ("where no socket is any more", Mode.SERVICE, ["socket"], "unix:///s/docker.sock"),
+        ("", Mode.SIDECAR, ["socket"], "/s/docker.sock"),
+        ("", Mode.SERVICE, ["socket"], "/other/docker.sock"),
+        ("in a directory of the node's", Mode.SERVICE, ["run"], "unix://s/docker.sock"),
+        ("in a directory of the node's", Mode.SIDECAR, ["run"], "/s/docker.sock"),
+        ("", Mode.SIDECAR, ["run"], "/s/app.pid"),
+        ("", Mode.SIDECAR, ["run"], "/run/docker.sock"),
+        # The socket's own mount is within the directory's, and is the daemon's.
+        ("", Mode.SIDECAR, ["run", "socket"], "/s/docker.sock"),
+        ("in a directory of the node's", Mode.DAEMONSET, ["run", "socket"], "/s/x/docker.sock"),
+    ],
+)
+def test_where_a_socket_is_written_that_is_not_the_daemons(
+    expected: str, mode: Mode, mounts: list[str], value: str
+) -> None:
+    """A variable or an argument with a path of the node's, or one that is gone, is named."""
+    at = {"run": "/s", "socket": "/s/docker.sock"}
+    fields: dict[str, Any] = {"volumeMounts": [build.mount(one, at[one]) for one in mounts]}
+    for more in ({"env": [{"name": "SOCK", "value": value}]}, {"args": [f"--host={value}"]}):
+        (client,) = decide(
+            build.with_socket(
+                build.container(**fields, **more), volumes=[build.host_path("run", "/run")]
+            ),
+            mode,
+            "build",
+        )
+        told = [w.text for w in client.warnings if w.reason is Reason.SOCKET_ADDRESS]
+        assert bool(expected) == bool(told)
+        assert all(expected in text for text in told)
+        assert all(("SOCK" in text) == ("env" in more) for text in told)
+
+
+def test_who_gets_nothing_keeps_its_socket() -> None:
+    """In service mode, where a DOCKER_HOST of the user's is kept, no path leads to a daemon."""
+    container = build.container(
+        env=[{"name": "DOCKER_HOST", "value": "tcp://elsewhere:1"}],
+        volumeMounts=[build.mount("socket", "/var/run/docker.sock")],
+    )
+    (client,) = decide(build.with_socket(container), Mode.SERVICE, "build")
+    assert not client.is_given
+    assert not client.replacements
+    assert not client.socket_paths
+    (given,) = decide(build.with_socket(container), Mode.SIDECAR, "build")
+    assert given.is_given

@@ -85,6 +85,20 @@ def test_host_network_without_its_dns_policy() -> None:
     assert ("denied", Reason.DNS_POLICY) == outcome(build.asking("service", hostNetwork=True))
 
 
+@pytest.mark.parametrize("on_host", [False, True])
+@pytest.mark.parametrize("policy", ["Default", "None", "ClusterFirst", "ClusterFirstWithHostNet"])
+def test_the_advised_dns_policy_works(policy: str, on_host: bool) -> None:
+    """It is none that the Pod has already, and with it the Pod gets its daemon."""
+    pod = build.asking("service", hostNetwork=on_host, dnsPolicy=policy)
+    result = admission.inject(pod, build.ANNOTATED_SHARED, build.DEFAULT)  # type: ignore[arg-type]  # a Pod is a dict
+    if result.finding.reason is Reason.DNS_POLICY:
+        advised = result.finding.text.rpartition("use dnsPolicy ")[2]
+        again = build.asking("service", hostNetwork=on_host, dnsPolicy=advised)
+        assert (policy != advised, "mutated") == (True, outcome(again)[0])
+    else:
+        assert result.outcome == "mutated"
+
+
 @pytest.mark.parametrize("storage", ["pvc:cache", "emptydir"])
 @pytest.mark.parametrize("fs_group", [None, 0, 1000])
 def test_a_claim_and_an_fs_group(storage: str, fs_group: int | None) -> None:

@@ -210,19 +210,15 @@ def test_an_explicit_request_without_an_eligible_container() -> None:
     assert found.finding.reason is not Reason.NOT_REQUESTED
 
 
+RUNS = build.container(args=["docker", "run", "-v", "/src:/src", "golang"])
+
+
 @pytest.mark.parametrize(
     ("reason", "there", "pod", "config"),
     [
-        (Reason.BIND_MOUNTS_SHARED, True, build.asking("daemonset"), ""),
-        (Reason.BIND_MOUNTS_SHARED, False, build.asking("sidecar"), ""),
-        (Reason.PUBLISHED_PORTS, True, build.asking("service"), "daemonset: {hostNetwork: true}"),
-        (Reason.PUBLISHED_PORTS, True, build.asking("daemonset"), ""),
-        (
-            Reason.PUBLISHED_PORTS,
-            False,
-            build.asking("daemonset"),
-            "daemonset: {hostNetwork: true}",
-        ),
+        (Reason.BIND_MOUNTS_SHARED, True, build.asking("daemonset", RUNS), ""),
+        (Reason.BIND_MOUNTS_SHARED, False, build.asking("daemonset"), ""),
+        (Reason.BIND_MOUNTS_SHARED, False, build.asking("sidecar", RUNS), ""),
         (Reason.PVC_SHARED, True, build.asking(annotations={"dinp.io/storage": "pvc:a"}), ""),
         (Reason.PVC_SHARED, False, build.asking(), ""),
         (Reason.UNKNOWN_ANNOTATION, True, build.asking(annotations={"dinp.io/x": ""}), ""),
@@ -237,7 +233,7 @@ def test_an_explicit_request_without_an_eligible_container() -> None:
             "",
         ),
     ],
-    ids=range(9),
+    ids=range(7),
 )
 def test_warnings(reason: Reason, there: bool, pod: Pod, config: str) -> None:
     """What somebody should know, and only where it is so."""
@@ -392,6 +388,73 @@ def test_warnings_are_told_once() -> None:
     assert len(set(plan(pod).warnings)) == len(plan(pod).warnings)
 
 
+def of_host(name: str, value: str, **fields: Any) -> Container:
+    return build.container(name, env=[{"name": "DOCKER_HOST", "value": value}], **fields)
+
+
+@pytest.mark.parametrize("path", ["/pods/inject/sidecar", "/pods/inject/service"])
+def test_nothing_is_done_for_nobody(path: str) -> None:
+    """Where each client has a daemon elsewhere, it is told, by its containers and their hosts."""
+    pod = build.pod(of_host("build", "tcp://a:1"), of_host("push", "ssh://b"))
+    found = plan(pod, path)
+    assert (Action.LEAVE, Reason.NO_USER, True) == (
+        *(found.action, found.finding.reason),
+        found.note_status,
+    )
+    assert "(build: 'tcp://a:1' and push: 'ssh://b')" in found.warnings[0].text
+    one = build.pod(of_host("build", "tcp://a:1"), build.container("push"))
+    assert "gave containers push " in plan(one, path).finding.text
+
+
+@pytest.mark.parametrize(
+    ("given", "mode"), [(True, "sidecar"), (True, "daemonset"), (False, "service")]
+)
+def test_a_socket_is_a_daemon(given: bool, mode: str) -> None:
+    """Who has a DOCKER_HOST of its own may use the path of the socket, but where that would go."""
+    pod = build.with_socket(of_host("build", "tcp://a:1", image="docker:cli", volumeMounts=SOCKET))
+    found = plan(pod, f"/pods/migrate/{mode}")
+    assert given == (found.finding.reason is Reason.MIGRATED)
+    assert given == (found.action is Action.INJECT)
+    both = build.with_socket(
+        of_host("build", "tcp://a:1", image="docker:cli", volumeMounts=SOCKET),
+        build.container("push", image="docker:cli", volumeMounts=SOCKET),
+    )
+    first = admission.inject(both, RULES[f"/pods/migrate/{mode}"], build.DEFAULT)  # type: ignore[arg-type]
+    socket: Any = first.pod["spec"]["containers"][0].get("volumeMounts")
+    assert given == (socket != SOCKET)  # nothing is taken from who gets nothing
+    assert given == ("in container build" in first.finding.text)
+    again: Any = first.pod
+    second = admission.inject(again, RULES[f"/pods/migrate/{mode}"], build.DEFAULT)
+    assert [] == second.operations
+
+
+def test_gitlabs_helper_has_no_use_for_docker() -> None:
+    """It gets no daemon for itself alone; asked for by its name it does."""
+    build_, helper = of_host("build", "tcp://docker:2375"), build.container("helper")
+    pod = build.asking("sidecar", build_, helper)
+    assert plan(pod).finding.reason is Reason.NO_USER
+    named = {"dinp.io/containers": "helper"}
+    pod = build.asking("sidecar", build_, helper, annotations=named)
+    assert plan(pod).finding.reason is Reason.INJECTED
+    other = build.asking("sidecar", build_, build.container("other"))
+    assert plan(other).finding.reason is Reason.INJECTED
+
+
+def test_gitlabs_variables_are_gitlabs() -> None:
+    """The way out is where the variables come from."""
+    pod = build.asking(
+        "sidecar", of_host("build", "tcp://docker:2375"), labels={"job.runner.gitlab.com/pod": "x"}
+    )
+    assert "from the CI/CD variables" in plan(pod).finding.text
+
+
+def test_several_containers_are_told_in_one_sentence() -> None:
+    """Five steps with one finding are one warning, which names them."""
+    steps = [build.container(f"step-{at}", envFrom=[{}]) for at in range(5)]
+    (found,) = plan(build.asking("sidecar", *steps)).warnings
+    assert found.text.startswith("containers step-0, step-1, step-2, step-3 and step-4: ")
+
+
 def test_a_plan_can_be_printed() -> None:
     """Frozen, and with the mode and the settings in it."""
     found = plan(build.asking("sidecar"))
@@ -403,7 +466,11 @@ def test_a_plan_can_be_printed() -> None:
 
 def test_warnings_have_an_end() -> None:
     """The first ones are told, and that there are more."""
-    containers = [build.container(f"c{at}", envFrom=[{}]) for at in range(bounds.WARNINGS + 50)]
+    hosts = [
+        {"name": "DOCKER_HOST", "value": f"tcp://{at}:1"} for at in range(bounds.WARNINGS + 50)
+    ]
+    others = [build.container(f"c{at}", env=[host]) for at, host in enumerate(hosts)]
+    containers = [build.container("build"), *others]
     found = plan(build.asking("sidecar", *containers)).warnings
     assert bounds.WARNINGS + 1 == len(found)
     assert Reason.MORE_WARNINGS is found[-1].reason

@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 
 from tests.webhook import small_pods as build
+from webhook import names
 from webhook.planning import renewal, sidecar
 from webhook.pods.pod import Container
 
@@ -291,3 +292,13 @@ def test_what_is_told(told: str | None, field: str, value: Any) -> None:
     found = renewal.lost(there, renewed(there, "token"), {"token"})
     assert (told is None) == (found is None)
     assert found is None or found.text.endswith(f": {told}")
+
+
+@pytest.mark.parametrize("rootless", [False, True])
+def test_home_goes_where_a_rootless_daemon_lives(rootless: bool) -> None:
+    """What an earlier pass has mirrored there stays, unless the daemon is made anew as rootless."""
+    data = build.mount("dinp-storage", names.ROOTLESS_DATA if rootless else "/var/lib/docker")
+    made: Container = {"name": names.DIND, "volumeMounts": [data]}
+    there: Container = {"name": names.DIND, "volumeMounts": [build.mount("home", "/home")]}
+    left = [mount["name"] for mount in renewal.mounts(there, made)]
+    assert (["dinp-storage"] if rootless else ["dinp-storage", "home"]) == left

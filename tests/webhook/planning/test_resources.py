@@ -113,11 +113,12 @@ def test_qos_class(expected: str, of: list[Any]) -> None:
 def test_a_changed_qos_class_is_told(
     old: str, new: str | None, there: Any, limits: dict[str, str]
 ) -> None:
-    """And an unchanged one is not."""
+    """In the status alone where nobody chose the old one; and an unchanged one is not."""
     pod = build.pod(build.container(resources=there))
     daemon: Any = resources.daemon_resources(pod, build.settings(**limits))
     found = resources.qos_changed(pod, daemon)
-    assert (None if new is None else Reason.QOS_CHANGED) == (found and found.reason)
+    told = Reason.QOS_NOTED if old == "BestEffort" else Reason.QOS_CHANGED
+    assert (None if new is None else told) == (found and found.reason)
     assert found is None or (f"from {old} to {new}" in found.text)
     assert found is None or ("keep it" in found.text) == (old == "Guaranteed")
 
