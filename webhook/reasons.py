@@ -64,6 +64,16 @@ class Reason(Enum):
         Effect.TOLD,
         "the Pod runs a Docker daemon of its own ({where}); left unchanged, take that daemon out to use dinp's",
     )
+    UNREAD_COMMAND = (
+        "unread_command",
+        Effect.TOLD,
+        "container {container} may start a Docker daemon of its own: {what} names one, and cannot be read ({why}); left unchanged, as two daemons in a Pod break each other",
+    )
+    OTHERS_SOCKET = (
+        "others_socket",
+        Effect.TOLD,
+        "container {container} mounts {path} of the node at {mount_path}, the socket of another Docker daemon than the node's; left unchanged, annotate the Pod with dinp.io/inject: {mode} to migrate it all the same",
+    )
     NO_CONTAINER = (
         "no_container",
         Effect.TOLD,
@@ -181,6 +191,16 @@ class Reason(Enum):
         Effect.BLOCKED,
         "dnsPolicy {policy} cannot resolve {host}; use ClusterFirst (ClusterFirstWithHostNet with hostNetwork)",
     )
+    LOCAL_DOCKER_HOST = (
+        "local_docker_host",
+        Effect.BLOCKED,
+        "container {container} sets DOCKER_HOST to {value!r}, in this Pod and not dinp's: it has a Docker daemon of its own there, or none; {cure}",
+    )
+    PORT_TAKEN = (
+        "port_taken",
+        Effect.BLOCKED,
+        "container {container} {how}, and dinp's daemon would take port {port} from it: set dinp.io/transport: unix on the Pod, or give the container another port",
+    )
     SHARE_TAKEN = (
         "share_taken",
         Effect.BLOCKED,
@@ -208,6 +228,11 @@ class Reason(Enum):
         "users_docker_host",
         Effect.WARNING,
         "container {container} sets DOCKER_HOST itself ({value!r}): the value is kept, so the container does not use the daemon that dinp provides",
+    )
+    UNREAD_VARIABLE = (
+        "unread_variable",
+        Effect.WARNING,
+        "container {container}: {what} cannot be read ({why}), so dinp cannot see what the container starts",
     )
     ENV_FROM = (
         "env_from",
@@ -243,6 +268,11 @@ class Reason(Enum):
         "socket_left",
         Effect.WARNING,
         "container {container} mounts the node's Docker socket at {path} and gets no daemon: the mount stays as it is",
+    )
+    OTHERS_SOCKET_LEFT = (
+        "others_socket_left",
+        Effect.WARNING,
+        "container {container} mounts {path} of the node at {mount_path}, the socket of another Docker daemon than the node's: the mount stays as it is",
     )
     NODE_STATE_LEFT = (
         "node_state_left",

@@ -115,6 +115,11 @@ def _kind(path: str) -> Kind | None:
     return None
 
 
+def is_others_socket(found: NodeMount) -> bool:
+    """Whether it is a socket in a directory that is not the one of the node's Docker."""
+    return found.kind is Kind.SOCKET and found.path not in DEFAULT_PATHS
+
+
 def host_mounts(container: Container, host_paths: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yield where each hostPath is mounted, and its path on the node."""
     for mount in pods.mounts(container):

@@ -66,7 +66,7 @@ def clients(chosen: Sequence[Container], found: Found, settings: Settings) -> tu
         mounts.setdefault(node_mount.container, []).append(node_mount)
     former = None if found.dind is None else sidecar.transport_of(found.dind)
     return tuple(
-        _client(container, mounts.get(container["name"], ()), former, settings)
+        _client(container, mounts.get(container["name"], ()), former, settings, found.aliases)
         for container in chosen
     )
 
@@ -85,8 +85,9 @@ def _client(
     found: Sequence[NodeMount],
     former: Transport | None,
     settings: Settings,
+    aliases: frozenset[str],
 ) -> Client:
-    """`former`: of the dinp-dind that is there already, whose client this may have been."""
+    """`former`: of the dinp-dind that is there already, whose client this may have been; `aliases` of the loopback."""
     mode = settings.mode
     sockets = [node_mount for node_mount in found if node_mount.kind is Kind.SOCKET]
     socket_paths = [node_mount.mount["mountPath"] for node_mount in sockets]
@@ -94,7 +95,7 @@ def _client(
     where = endpoint.endpoint(settings, socket=has_socket)
     changed = former not in {None, settings.transport}
     elsewhere = endpoint.SIDECAR[former] if former and changed else None
-    env = client_env.client_env(container, where, _node_paths(found), elsewhere)
+    env = client_env.client_env(container, where, _node_paths(found), elsewhere, aliases)
     mounts = (*share.mounts(settings.share), *(where.mounts if env.uses_daemon else ()))
     gone = _left_over(container, mounts, elsewhere)
     return Client(

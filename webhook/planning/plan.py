@@ -20,6 +20,7 @@ from webhook.asking.rules import Mode, Rule, Source
 from webhook.asking.settings import Settings
 from webhook.finding import found
 from webhook.finding.found import Found
+from webhook.finding.node_docker import NodeMount
 from webhook.finding.triage import Verdict
 from webhook.planning import clients as clients_
 from webhook.planning import obstacles
@@ -87,7 +88,7 @@ def _decide(pod: Pod, rule: Rule, config: Config) -> Plan:
         return _without_injection(asked.finding, asked.request)
     request = asked.request
     seen = found.find(pod, judged=request.migrate)
-    hands_off = _hands_off(request, seen)
+    hands_off = _hands_off(pod, request, seen)
     if hands_off is not None:
         return _without_injection(hands_off, request)
     settings = asked.settings
@@ -111,23 +112,39 @@ def _without_injection(finding: Finding, request: Request | None) -> Plan:
         return Plan(Action.DENY, finding, mode)
     is_told = effect in {Effect.TOLD, Effect.BLOCKED}
     warnings = (finding,) if is_told else ()
-    return Plan(
-        Action.LEAVE, finding, mode, warnings=warnings, note_status=effect is Effect.BLOCKED
-    )
+    return Plan(Action.LEAVE, finding, mode, warnings=warnings, note_status=is_told)
 
 
-def _hands_off(request: Request, seen: Found) -> Finding | None:
+def _hands_off(pod: Pod, request: Request, seen: Found) -> Finding | None:
     """Why this Pod is none of ours, though its namespace or it itself asks.
 
     Under the migrate label: Pods without the node's socket, and node agents, which want the
-    node's own containers. In any case: Pods with a daemon of their own.
+    node's own containers. In any case: Pods with a daemon of their own, or perhaps with one.
     """
     if request.migrate and not seen.sockets:
-        return Reason.NOT_REQUESTED.say()
+        return _without_socket(pod, request, seen)
     if seen.judgement is not None and seen.judgement.verdict is Verdict.NODE:
         signals = ", ".join(seen.judgement.signals[:_SIGNALS_TOLD])
         return Reason.NODE_AGENT.say(signals=signals, mode=request.mode.value)
-    return Reason.OWN_DAEMON.say(where=seen.pod_daemons[0].where) if seen.pod_daemons else None
+    if seen.pod_daemons:
+        return Reason.OWN_DAEMON.say(where=seen.pod_daemons[0].where)
+    may_start = (one for one in seen.unread if one.names_daemon)
+    if one := next(may_start, None):
+        return Reason.UNREAD_COMMAND.say(container=one.container, what=one.what, why=one.why)
+    return None
+
+
+def _without_socket(pod: Pod, request: Request, seen: Found) -> Finding:
+    """Under the migrate label; a Pod that has been through dinp has none of the node's any more."""
+    if not seen.others_sockets or names.MODE_LABEL in pods.labels_of(pod) or seen.dind is not None:
+        return Reason.NOT_REQUESTED.say()
+    blanks = _of_mount(seen.others_sockets[0])
+    return Reason.OTHERS_SOCKET.say(**blanks, mode=request.mode.value)
+
+
+def _of_mount(found: NodeMount) -> dict[str, str]:
+    at = found.mount["mountPath"]
+    return {"container": found.container, "path": found.path, "mount_path": at}
 
 
 def _chosen(
@@ -177,6 +194,9 @@ def _plan(
     if seen.judgement is not None and seen.judgement.verdict is Verdict.UNSURE:
         warnings.append(Reason.UNSURE.say())
     warnings += clients_.sockets_left(seen.node_mounts, decided)
+    warnings += (Reason.OTHERS_SOCKET_LEFT.say(**_of_mount(one)) for one in seen.others_sockets)
+    for unread in seen.unread:
+        warnings.append(Reason.UNREAD_VARIABLE.say(container=unread.container, what=unread.what, why=unread.why))
     for client in decided:
         warnings += client.warnings
     return Plan(
