@@ -99,7 +99,7 @@ def _listens(words: Sequence[str], port: int) -> bool:
 
 def _by_options(words: Sequence[str], number: str) -> bool:
     options = [*_options(words)]
-    hosts = {_host(value) for name, value in options if name == "host"}
+    hosts = {_host(value) for name, value, _ in options if name == "host"}
     is_server = hosts <= _LOCAL
     # What connects has a word of its own: what to do there.
     is_daemon = len(words) == sum(1 if joined else 2 for *_, joined in options)
