@@ -194,7 +194,7 @@ class Reason(Enum):
     LOCAL_DOCKER_HOST = (
         "local_docker_host",
         Effect.BLOCKED,
-        "container {container} sets DOCKER_HOST to {value!r}, in this Pod and not dinp's: it has a Docker daemon of its own there, or none; {cure}",
+        "container {container} sets DOCKER_HOST to {value!r}, inside the Pod, where dinp's daemon is not: the Pod has a Docker daemon of its own there, or none; {cure}",
     )
     PORT_TAKEN = (
         "port_taken",

@@ -50,7 +50,7 @@ _ADDRESS: Final = re.compile(r"(?:\w{1,9}://)?(?:(\[[^\]]*\]|[^:/\s]*):)?\d{1,5}
 _SOCAT: Final = re.compile(
     r"(?:tcp[46]?|openssl|ssl)-l(?:isten)?:(?:[^,:]*:)?(\d{1,5})(?:,.*)?", re.IGNORECASE | re.DOTALL
 )
-_FORWARDED: Final = re.compile(r"(?:-\w*L)?(?:[^:]*:)?(\d{1,5})(?::[^:]+)?:\d+")  # of ssh -L
+_FORWARDED: Final = re.compile(r"(?:[^:]*:)?(\d{1,5}):(?:[^:]+:\d+|/.*)")
 _PORT: Final = re.compile(r"(?:\w{1,9}://)?(?:(?:\[[^\]]*\]|[^:/\s]*):)?(\d{1,5})/?")
 _NETCATS: Final = frozenset({"nc", "ncat", "netcat", "nc.openbsd", "nc.traditional"})
 _LISTENING: Final = re.compile(r"-[a-zA-Z]{0,8}l[a-zA-Z]{0,8}|--listen")
@@ -91,10 +91,21 @@ def _listens(words: Sequence[str], port: int) -> bool:
     if not programs.isdisjoint(_NETCATS):
         return number in words and any(map(_LISTENING.fullmatch, words))
     if not programs.isdisjoint(_FORWARDERS):
-        return any(_first(_FORWARDED, word) == number for word in words)
+        return number in _forwarded(words)
     if any(_first(_SOCAT, word) == number for word in words):
         return True
     return programs.isdisjoint(_CLIENTS) and _by_options(words, number)
+
+
+def _forwarded(words: Sequence[str]) -> Iterator[str]:
+    """The ports of `ssh -L [address:]PORT:…` and of `kubectl port-forward … PORT[:…]`."""
+    at_pods = "port-forward" in words
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        if at_pods:
+            yield word.partition(":")[0]
+        elif word.startswith("-") and "L" in word:
+            given = word.partition("L")[2] or following
+            yield _first(_FORWARDED, given)
 
 
 def _by_options(words: Sequence[str], number: str) -> bool:

@@ -6,7 +6,7 @@ with `cat` is a client, common in Jenkinsfiles, and `image-cleaner-dind` is no d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -84,7 +84,8 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> PodDaemons:
         left -= sum(map(_size, lines))
         how, not_read = _how(container, [*map(_too_long, lines)] if left < 0 else lines)
         unread += not_read
-        if how or (how := _serves(container, users - {name} if name in users else users)):
+        others = len(users) > (name in users)
+        if how := how or (_serves(container) if others else ""):
             daemons.append(PodDaemon(container, f"container {name} {how}"))
         elif preset and name not in clients:
             daemons.append(PodDaemon(container, "label preset-dind-enabled is true"))
@@ -153,12 +154,12 @@ def _too_long(line: _Line) -> _Line:
     return line._replace(why="it is too long") if _size(line) else line
 
 
-def _serves(container: Container, users: Collection[str]) -> str:
-    """Whether it looks like the daemon of these, which have a local DOCKER_HOST.
+def _serves(container: Container) -> str:
+    """Whether it looks like a daemon that others reach by a local DOCKER_HOST.
 
     It is privileged, its image is left to run, and it has the name, the data directory or the port of one.
     """
-    if not users or not images.is_privileged(container) or not images.runs_its_own(container):
+    if not images.is_privileged(container) or not images.runs_its_own(container):
         return ""
     name = container["name"]
     is_named = name == "docker" or images.is_like_dind(name)

@@ -112,7 +112,7 @@ NO_WRAPPERS: Final = frozenset(
     "trap alias export unset read declare local : true false exit return sleep wait".split()
 )
 # Before a command, in the shell's grammar.
-RESERVED: Final = frozenset("if then elif else while until do ! { time coproc".split())
+RESERVED: Final = frozenset("if then elif else while until do ! { coproc".split())
 
 PROGRAMS: Final[dict[str, tuple[Start, ...]]] = {
     start.program: tuple(one for one in STARTS if one.program == start.program) for start in STARTS
