@@ -73,6 +73,8 @@ _TEXTS: dict[str, tuple[str, ...]] = {
         "NO_PROXY",
         "http_proxy",
         "DOCKER_IN_DOCKER",
+        "BUILDKITE_COMMAND",
+        "ENTRYPOINT_OPTIONS",
     ),
     "EnvVar.value": ("unix:///var/run/docker.sock", "unix:///x#/docker.sock", "tcp://x#:1"),
     "VolumeMount.name": ("socket", "state", "work", "dinp-run"),
@@ -89,6 +91,8 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "Resources.requests": ("1m", "1.#Gi"),
     "Resources.limits": ("1m", "2Gi"),
     "OwnerReference.kind": ("Job",),
+    "HostAlias.ip": ("127.0.0.1", "10.0.0.#"),
+    "HostAlias.hostnames": ("docker", "x#"),
     "PodSpec.dnsPolicy": ("ClusterFirst",),
 }
 _KEYS: dict[str, tuple[str, ...]] = {
@@ -161,6 +165,11 @@ def families() -> Iterator[Family]:
     for name in _TEXTS["EnvVar.name"]:
         for unit in _UNITS:
             yield _variable(name, unit)
+            # A text that names a daemon and its port is taken apart.
+            if name == "BUILDKITE_COMMAND":
+                yield _variable(name, unit, "echo dockerd 2375;")
+    for unit in _UNITS:
+        yield _script(unit)
 
 
 def body(family: Family, n: int, served: Served) -> bytes:
@@ -295,12 +304,20 @@ def _text(path: _Path, unit: str, head: str) -> Family:
     return Family(f"text {_shown(path)} {head!r} of {unit!r}", grown)
 
 
-def _variable(name: str, unit: str) -> Family:
+def _variable(name: str, unit: str, head: str = "") -> Family:
     def grown(n: int) -> dict[str, Any]:
-        value = {"name": name, "value": _repeated(unit, n)}
+        value = {"name": name, "value": head + _repeated(unit, n)}
         return _with(("spec", "containers", 0, "env", 0), value)
 
-    return Family(f"text variable {name} of {unit!r}", grown)
+    return Family(f"text variable {name} {head!r} of {unit!r}", grown)
+
+
+def _script(unit: str) -> Family:
+    def grown(n: int) -> dict[str, Any]:
+        script = f"echo dockerd 2375;{_repeated(unit, n)}"
+        return _with(("spec", "containers", 0, "command"), ["sh", "-c", script])
+
+    return Family(f"text script of {unit!r}", grown)
 
 
 def _key(path: _Path, unit: str, value: Any) -> Family:

@@ -47,7 +47,9 @@ def find(pod: Pod, *, judged: bool) -> Found:
     node_mounts = node_docker.node_mounts(pod)
     others = tuple(filter(node_docker.is_others_socket, node_mounts)) if judged else ()
     if others:
-        node_mounts = tuple(mount for mount in node_mounts if not node_docker.is_others_socket(mount))
+        node_mounts = tuple(
+            mount for mount in node_mounts if not node_docker.is_others_socket(mount)
+        )
     daemons, unread = pod_daemons.pod_daemons(pod, node_mounts)
     sockets = frozenset(found.container for found in node_mounts if found.kind is Kind.SOCKET)
     there = dind.in_place(pod)

@@ -17,11 +17,11 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from webhook import names
-from webhook.finding.starts import shell_lines
-from webhook.finding.starts.shell_lines import Unreadable
+from webhook.finding.starts import shell_lines, tables
+from webhook.finding.starts.shell_lines import UnreadableError
 from webhook.pods import bounds
 from webhook.pods import pod as pods
-from webhook.pods.pod import Container, Pod
+from webhook.pods.pod import Pod
 
 
 class Listener(NamedTuple):
@@ -33,16 +33,16 @@ class Listener(NamedTuple):
 
 # Options of servers, without their dashes: the first say a port or an address of their own, the
 # second an address that may as well be that of somebody else.
-_OWN: Final = frozenset(
+_OWN: Final = tables.words(
     "port listen bind listen-address listen-addr listen-port bind-address bind-addr bind-port lport "
-    "http-port https-port http-address host-port web.listen-address".split()
+    "http-port https-port http-address host-port web.listen-address"
 )
-_ANY: Final = frozenset("addr address endpoint url".split())
+_ANY: Final = tables.words("addr address endpoint url")
 _DOCKERS: Final = frozenset({"H", "host"})
 # Programs with such options, or the port as a word, that connect.
-_CLIENTS: Final = frozenset(
+_CLIENTS: Final = tables.words(
     "docker docker-compose buildctl buildx curl wget telnet nmap dockerize wait-for wait-for-it "
-    "wait-for-it.sh wait-for.sh wait-port psql mysql redis-cli echo grep".split()
+    "wait-for-it.sh wait-for.sh wait-port psql mysql redis-cli echo grep"
 )
 _WILDCARDS: Final = frozenset({"", "0.0.0.0", "[::]", "::", "*"})  # noqa: S104  # nobody binds here
 _LOCAL: Final = _WILDCARDS | {"localhost", "127.0.0.1", "[::1]"}
@@ -81,7 +81,7 @@ def _commands(words: Sequence[str], port: int) -> Iterator[Sequence[str]]:
     yield words
     for text in words:
         if str(port) in text and any(space in text for space in " \n"):
-            with suppress(Unreadable):
+            with suppress(UnreadableError):
                 yield from shell_lines.commands(text)
 
 

@@ -196,7 +196,9 @@ def _plan(
     warnings += clients_.sockets_left(seen.node_mounts, decided)
     warnings += (Reason.OTHERS_SOCKET_LEFT.say(**_of_mount(one)) for one in seen.others_sockets)
     for unread in seen.unread:
-        warnings.append(Reason.UNREAD_VARIABLE.say(container=unread.container, what=unread.what, why=unread.why))
+        warnings.append(
+            Reason.UNREAD_VARIABLE.say(container=unread.container, what=unread.what, why=unread.why)
+        )
     for client in decided:
         warnings += client.warnings
     return Plan(

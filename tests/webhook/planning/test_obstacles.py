@@ -111,7 +111,9 @@ def test_a_local_docker_host(transport: str | None, cure: str, value: str) -> No
         assert Reason.INJECTED is result.finding.reason
         return
     assert ("denied", Reason.LOCAL_DOCKER_HOST) == (result.outcome, result.finding.reason)
-    assert result.finding.text.endswith(cure) or f"dinp.io/transport: {cure} " in result.finding.text
+    assert (
+        result.finding.text.endswith(cure) or f"dinp.io/transport: {cure} " in result.finding.text
+    )
     assert ("dinp.io/transport" in result.finding.text) == (cure in {"tcp", "tls"})
 
 

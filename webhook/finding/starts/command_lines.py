@@ -15,11 +15,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from webhook.finding.starts import shell_lines, tables
-from webhook.finding.starts.shell_lines import Unreadable
+from webhook.finding.starts.shell_lines import UnreadableError
 
 # A shell's text in a shell's text, and so on: each is read once more.
 _DEEPEST: Final = 6
@@ -40,31 +40,16 @@ NOTHING: Final = Started()
 
 def started(words: Sequence[str], depth: int = 0) -> Started:
     """Judge a command line: the words of a container's command and args, or of a shell's command."""
-    at = 0
-    while at < len(words):
-        word = words[at]
-        program = _program(word)
-        if _ASSIGNMENT.match(word):
+    at: int | Started = 0
+    while isinstance(at, int):
+        if at >= len(words):
+            return NOTHING
+        if _ASSIGNMENT.match(words[at]):
             at += 1
-        elif program == tables.ENTRYPOINT:
-            at += 2 if words[at + 1 : at + 2] == ["--"] else 1  # as Tekton has it
-            if at >= len(words) or words[at].startswith("-"):
-                return Started("dockerd")
-        elif program in tables.PROGRAMS:
-            return _by_arguments(program, words, at + 1)
-        elif program in tables.SHELLS:
-            return _in_shell(words, at + 1, depth)
-        elif program in tables.SOURCING:
-            at += 1
-        elif program in tables.EVALUATING:
-            return in_text(" ".join(words[at + 1 :]), depth=depth)
-        elif program in tables.GIVEN_BY_OPTION:
-            at = _by_option(program, words, at + 1)
-        elif program in tables.LINE_TAKERS and (line := _line(words, at + 1)):
-            return in_text(line, depth=depth)
         else:
-            at = _behind_wrapper(program, words, at + 1)
-    return NOTHING
+            program = _program(words[at])
+            at = _WAYS.get(program, _behind_wrapper)(program, words, at + 1, depth)
+    return at
 
 
 def in_text(text: str, behind: Sequence[str] = (), *, depth: int = 0) -> Started:
@@ -83,7 +68,7 @@ def in_text(text: str, behind: Sequence[str] = (), *, depth: int = 0) -> Started
             if found.daemon:
                 return found
             unreadable = unreadable or found.unreadable
-    except Unreadable as error:
+    except UnreadableError as error:
         unreadable = str(error)
     return Started(unreadable=unreadable if tables.MENTIONS.search(text) else "")
 
@@ -94,7 +79,16 @@ def _program(word: str) -> str:
     return f"init.d/{name}" if word.endswith(f"/init.d/{name}") else name
 
 
-def _by_arguments(program: str, words: Sequence[str], at: int) -> Started:
+# ---- what a program starts: a judgement, or where the word is that it starts. `at` is behind it. ----
+
+
+def _entrypoint(_: str, words: Sequence[str], at: int, _depth: int) -> int | Started:
+    at += words[at : at + 1] == ["--"]  # as Tekton has it
+    is_dockerds = at >= len(words) or words[at].startswith("-")
+    return Started("dockerd") if is_dockerds else at
+
+
+def _by_arguments(program: str, words: Sequence[str], at: int, _depth: int) -> Started:
     arguments = {*words[at:]}
     for start in tables.PROGRAMS[program]:
         if all(not arguments.isdisjoint(one_of) for one_of in start.arguments):
@@ -102,7 +96,7 @@ def _by_arguments(program: str, words: Sequence[str], at: int) -> Started:
     return NOTHING
 
 
-def _in_shell(words: Sequence[str], at: int, depth: int) -> Started:
+def _in_shell(_: str, words: Sequence[str], at: int, depth: int) -> int | Started:
     """`sh -c TEXT NAME $1 …`, or `sh FILE`."""
     has_text = False
     while at < len(words) and words[at][:1] in {"-", "+"}:
@@ -111,31 +105,38 @@ def _in_shell(words: Sequence[str], at: int, depth: int) -> Started:
         at += 2 if option in tables.SHELLS_VALUED else 1
     if has_text and at < len(words):
         return in_text(words[at], words[at + 2 :], depth=depth)
-    return started(words[at:], depth + 1) if depth < _DEEPEST else NOTHING
+    return at
 
 
-def _by_option(program: str, words: Sequence[str], at: int) -> int:
-    """Where the program is that an option gives; at the end of `words` if none does."""
+def _next(_: str, _words: Sequence[str], at: int, _depth: int) -> int:
+    return at
+
+
+def _evaluated(_: str, words: Sequence[str], at: int, depth: int) -> Started:
+    return in_text(" ".join(words[at:]), depth=depth)
+
+
+def _by_option(program: str, words: Sequence[str], at: int, _depth: int) -> int:
     options = tables.GIVEN_BY_OPTION[program]
     given = next((at for at in range(at, len(words)) if words[at] in options), len(words))
     return given + 1 if tables.NOT_WITH.isdisjoint(words[at:given]) else len(words)
 
 
-def _line(words: Sequence[str], at: int) -> str:
-    """The text that an option near by gives to a shell, or none."""
+def _line(program: str, words: Sequence[str], at: int, depth: int) -> int | Started:
+    """`su root -c TEXT`: an option near by gives it."""
     near = range(at, min(at + _NEAR, len(words) - 1))
-    return next((words[at + 1] for at in near if words[at] in tables.LINE_BY_OPTION), "")
+    text = next((words[at + 1] for at in near if words[at] in tables.LINE_BY_OPTION), "")
+    return in_text(text, depth=depth) if text else _behind_wrapper(program, words, at, depth)
 
 
-def _behind_wrapper(program: str, words: Sequence[str], at: int) -> int:
-    """Where the command of a wrapper begins; at the end of `words` if there is none."""
+def _behind_wrapper(program: str, words: Sequence[str], at: int, _depth: int) -> int:
     wrapper = tables.BY_WRAPPER.get(program)
     if wrapper is None:
         dashes = len(words) if program in tables.NO_WRAPPERS else at
         return next((at + 1 for at in range(dashes, len(words)) if words[at] == "--"), len(words))
     if program == "command" and words[at : at + 1] in (["-v"], ["-V"]):
         return len(words)
-    own = wrapper.words
+    own = wrapper.own
     while at < len(words):
         word = words[at]
         if word == "--":
@@ -148,3 +149,14 @@ def _behind_wrapper(program: str, words: Sequence[str], at: int) -> int:
         else:
             break
     return at
+
+
+_WAYS: Final[dict[str, Callable[[str, Sequence[str], int, int], int | Started]]] = {
+    tables.ENTRYPOINT: _entrypoint,
+    **dict.fromkeys(tables.PROGRAMS, _by_arguments),
+    **dict.fromkeys(tables.SHELLS, _in_shell),
+    **dict.fromkeys(tables.SOURCING, _next),
+    **dict.fromkeys(tables.EVALUATING, _evaluated),
+    **dict.fromkeys(tables.GIVEN_BY_OPTION, _by_option),
+    **dict.fromkeys(tables.LINE_TAKERS, _line),
+}

@@ -35,6 +35,7 @@ _TOKEN: Final = re.compile(
     | (?P<escape>   \\. )
     | (?P<open>     \$?"|` )
     | (?P<plain>    [^\s\\'"`$<>&|;()#]+ )
+    | (?P<broken>   ' )
     | (?P<other>    . )
     """,
     re.VERBOSE | re.DOTALL,
@@ -54,7 +55,7 @@ _IN_QUOTES: Final = re.compile(
 )
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """The text is no shell's; says why."""
 
 
@@ -104,69 +105,81 @@ class _Commands:
         if at < len(words):
             yield words[at:]
 
-    def forget(self) -> None:
-        """The name of a function or of an array stood before `(`."""
-        self.words, self.word = [], None
-
 
 def commands(text: str) -> Iterator[list[str]]:
     """Yield the words of each simple command.
 
     Raises:
-        Unreadable: after all commands that could be read.
+        UnreadableError: after all commands that could be read.
     """
-    stack = [("", _Commands())]  # what ends it, and whose words it has: a double quote, those around
-    documents: list[str] = []  # ends of the here-documents that begin with the next line
-    at = 0
+    reader = _Reader(text)
     for _ in range(bounds.TOKENS):
-        if at == len(text):
+        if reader.at == len(text):
             break
-        ends, here = stack[-1]
-        token = _IN_QUOTES.match(text, at) if ends == '"' else _TOKEN.match(text, at)
+        yield from reader.next_token()
+    if reader.at < len(text):
+        raise UnreadableError("it is too long")
+    if len(reader.stack) > 1:
+        raise UnreadableError("a quote or a bracket has no end")
+    yield from reader.stack[0][1].end("", is_open=False)
+
+
+class _Reader:
+    """Where the text is read, and what is open there."""
+
+    __slots__ = ("at", "documents", "stack", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        # What ends each part, and whose words it has; a double quote has those of the part around.
+        self.stack = [("", _Commands())]
+        self.documents: list[str] = []  # ends of the here-documents that begin with the next line
+
+    def next_token(self) -> Iterator[list[str]]:
+        ends, here = self.stack[-1]
+        in_quotes = ends == '"'
+        token = (_IN_QUOTES if in_quotes else _TOKEN).match(self.text, self.at)
         assert token is not None  # noqa: S101  # the last alternative matches any character
-        at = token.end()
-        if token.lastgroup == "op":
+        self.at = token.end()
+        kind, piece = token.lastgroup, token.group()
+        if kind == "op":
             here.end_word()  # which may be `esac`
-        match token.lastgroup, token.group():
-            case _, closing if closing == ends and not here.in_pattern:
-                stack.pop()
-                if ends != '"':
-                    yield from here.end(closing, is_open=True)
-            case "open" | "sub", opening:
-                here.add("")
-                closing = {"`": "`", '"': '"', '$"': '"'}.get(opening, ")")
-                stack.append((closing, here if closing == '"' else _Commands()))
-            case "op", "(" if not here.in_pattern:
-                here.forget()
-                stack.append((")", _Commands()))
-            case "op", operator:
-                yield from here.end(operator, is_open=False)
-                if operator == "\n":
-                    at = _behind(text, at, documents)
-                    documents = []
-            case "here", _:
-                documents.append(token["q"] or token["d"] or token["p"] or "")
-            case "other", "#" if here.word is None and ends != '"':
-                line_end = text.find("\n", at)
-                at = len(text) if line_end < 0 else line_end
-            case "other", "'" if ends != '"':
-                raise Unreadable("a quote has no end")
-            case "blank", _:
-                here.end_word()
-            case "redirect", _:
-                here.end_word()
-                here.to_file = True
-            case kind, piece:
-                here.add(_means(kind, piece, token))
-    if at < len(text):
-        raise Unreadable("it is too long")
-    if len(stack) > 1:
-        raise Unreadable("a quote or a bracket has no end")
-    yield from stack[0][1].end("", is_open=False)
+        if piece == ends and not here.in_pattern:
+            self.stack.pop()
+            yield from () if in_quotes else here.end(piece, is_open=True)
+        elif kind == "op":
+            yield from self._operator(piece, here)
+        elif kind in {"open", "sub"}:
+            here.add("")
+            closing = {"`": "`", '"': '"', '$"': '"'}.get(piece, ")")
+            self.stack.append((closing, here if closing == '"' else _Commands()))
+        elif kind == "here":
+            self.documents.append(token["q"] or token["d"] or token["p"] or "")
+        elif kind in {"blank", "redirect"}:
+            here.end_word()
+            here.to_file = here.to_file or kind == "redirect"
+        elif piece == "#" and here.word is None:
+            end = self.text.find("\n", self.at)
+            self.at = len(self.text) if end < 0 else end
+        else:
+            here.add(_means(kind, piece, token))
+
+    def _operator(self, operator: str, here: _Commands) -> Iterator[list[str]]:
+        if operator == "(" and not here.in_pattern:
+            here.words = []  # the name of a function, or of an array
+            self.stack.append((")", _Commands()))
+            return
+        yield from here.end(operator, is_open=False)
+        if operator == "\n":
+            self.at = _behind(self.text, self.at, self.documents)
+            self.documents = []
 
 
 def _means(kind: str | None, piece: str, token: re.Match[str]) -> str:
     """What a piece of a word stands for, as far as that shows."""
+    if kind == "broken":
+        raise UnreadableError("a quote has no end")
     if kind == "escape":
         return "" if piece == "\\\n" else piece[1]
     if kind == "single":

@@ -10,6 +10,12 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+
+def words(text: str) -> frozenset[str]:
+    """The words of `text`: a set of many is read better so."""
+    return frozenset(text.split())
+
+
 # ---- how daemons are started -----------------------------------------------------------------
 
 
@@ -57,62 +63,58 @@ MENTIONS: Final = re.compile(
 class Wrapper(NamedTuple):
     """A program that runs the command behind its own options and words.
 
-    `words`: how many of its own stand before the command; `valued`: options whose value is the
+    `own`: how many words of its own stand before the command; `valued`: options whose value is the
     next word.
     """
 
     programs: tuple[str, ...]
     reason: str
-    words: int = 0
+    own: int = 0
     valued: frozenset[str] = frozenset()
 
 
-def _options(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 WRAPPERS: Final = (
-    Wrapper(("tini", "tini-static", "docker-init"), "init of a container", 0, _options("-p -e")),
-    Wrapper(("dumb-init", "catatonit"), "init of a container", 0, _options("-r --rewrite")),
+    Wrapper(("tini", "tini-static", "docker-init"), "init of a container", 0, words("-p -e")),
+    Wrapper(("dumb-init", "catatonit"), "init of a container", 0, words("-r --rewrite")),
     Wrapper(("dind",), "Docker's hack/dind: mounts for nested containers"),
     Wrapper(("nohup", "setsid", "time", "builtin", "command"), "the shell's and coreutils'"),
-    Wrapper(("exec",), "the shell itself becomes the command", 0, _options("-a")),
+    Wrapper(("exec",), "the shell itself becomes the command", 0, words("-a")),
     Wrapper(("busybox", "with-contenv"), "picks a program, or its variables"),
-    Wrapper(("env",), "sets variables", 0, _options("-u --unset -C --chdir")),
-    Wrapper(("sudo", "doas"), "another user", 0, _options("-u -g -h -p -C -r -t -D -R -T --user")),
+    Wrapper(("env",), "sets variables", 0, words("-u --unset -C --chdir")),
+    Wrapper(("sudo", "doas"), "another user", 0, words("-u -g -h -p -C -r -t -D -R -T --user")),
     Wrapper(("su-exec", "gosu", "s6-setuidgid", "setuidgid"), "another user", 1),
-    Wrapper(("setpriv", "capsh", "prlimit"), "other rights", 0, _options("--reuid --regid")),
-    Wrapper(("timeout",), "ends it after a time", 1, _options("-k -s --kill-after --signal")),
-    Wrapper(("nice", "ionice", "chrt"), "another priority", 0, _options("-n -c -p -t")),
-    Wrapper(("taskset", "chroot", "faketime", "flock"), "a word of theirs first", 1, _options("-w")),
-    Wrapper(("stdbuf",), "other buffers", 0, _options("-i -o -e")),
-    Wrapper(("unshare", "strace", "ltrace"), "new namespaces; traces", 0, _options("-o -e -p -S -G")),
+    Wrapper(("setpriv", "capsh", "prlimit"), "other rights", 0, words("--reuid --regid")),
+    Wrapper(("timeout",), "ends it after a time", 1, words("-k -s --kill-after --signal")),
+    Wrapper(("nice", "ionice", "chrt"), "another priority", 0, words("-n -c -p -t")),
+    Wrapper(("taskset", "chroot", "faketime", "flock"), "a word of theirs first", 1, words("-w")),
+    Wrapper(("stdbuf",), "other buffers", 0, words("-i -o -e")),
+    Wrapper(("unshare", "strace", "ltrace"), "new namespaces; traces", 0, words("-o -e -p -S -G")),
 )
 # Options that give the program, instead of a word of its own; by program.
 GIVEN_BY_OPTION: Final[dict[str, frozenset[str]]] = {
-    "entrypoint": _options("-entrypoint --entrypoint"),  # Tekton's steps
-    "start-stop-daemon": _options("--exec -x --startas -a"),  # scripts of init.d
+    "entrypoint": words("-entrypoint --entrypoint"),  # Tekton's steps
+    "start-stop-daemon": words("--exec -x --startas -a"),  # scripts of init.d
 }
-NOT_WITH: Final = _options("--stop -K --status -T")  # of start-stop-daemon
+NOT_WITH: Final = words("--stop -K --status -T")  # of start-stop-daemon
 # Options that give a line for a shell.
-LINE_BY_OPTION: Final = _options("-c --command")
+LINE_BY_OPTION: Final = words("-c --command")
 LINE_TAKERS: Final = frozenset({"su", "runuser", "script", "flock"})
 SHELLS: Final = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh", "mksh"})
-SHELLS_VALUED: Final = _options("-o +o -O +O --rcfile --init-file")
+SHELLS_VALUED: Final = words("-o +o -O +O --rcfile --init-file")
 SOURCING: Final = frozenset({".", "source"})
 EVALUATING: Final = frozenset({"eval"})
 # What stands behind `--` is a command, unless one of these has it as an argument, or runs it
 # elsewhere. Any other is a wrapper: argoexec emissary, wait-for-it.sh, envconsul, and those to
 # come. Wrong, it leaves a Pod as it is, with a warning; the other way gives it a second daemon.
-NO_WRAPPERS: Final = frozenset(
+NO_WRAPPERS: Final = words(
     "docker docker-compose podman nerdctl crictl ctr kubectl oc helm ssh scp rsync nsenter "
     "pgrep pkill pidof kill killall ps top echo printf cat tac tail head less more ls find stat test [ [[ "
     "grep egrep fgrep rg sed awk cut tr sort wc tee touch rm cp mv ln mkdir chmod chown readlink "
     "basename dirname which whereis type hash man git curl wget cd apt apt-get apk yum dnf "
-    "trap alias export unset read declare local : true false exit return sleep wait".split()
+    "trap alias export unset read declare local : true false exit return sleep wait"
 )
 # Before a command, in the shell's grammar.
-RESERVED: Final = frozenset("if then elif else while until do ! { coproc".split())
+RESERVED: Final = words("if then elif else while until do ! { coproc")
 
 PROGRAMS: Final[dict[str, tuple[Start, ...]]] = {
     start.program: tuple(one for one in STARTS if one.program == start.program) for start in STARTS
@@ -133,7 +135,13 @@ class Switch(NamedTuple):
 
 
 def _and_its_like(name: str) -> Iterator[Switch]:
-    for like in (f"ENABLE_{name}", f"{name}_ENABLED", f"USE_{name}", f"START_{name}", f"RUN_{name}"):
+    for like in (
+        f"ENABLE_{name}",
+        f"{name}_ENABLED",
+        f"USE_{name}",
+        f"START_{name}",
+        f"RUN_{name}",
+    ):
         yield Switch(like, True, f"images of many teams; like {name}")
 
 

@@ -132,7 +132,7 @@ def test_services_and_scripts(expected: str, text: str) -> None:
 def test_each_row_starts_a_daemon(start: tables.Start) -> None:
     """A program with one word of each set; without them it starts none."""
     path = "/etc/" if "/" in start.program else "/usr/bin/"
-    words = [f"{path}{start.program}", *(sorted(one_of)[0] for one_of in start.arguments)]
+    words = [f"{path}{start.program}", *map(min, start.arguments)]
     assert start.says == started(words).daemon
     assert start.reason
     if start.arguments:
@@ -144,8 +144,8 @@ def test_each_wrapper_runs_what_is_behind_it(program: str) -> None:
     """Behind an option with its value, and words of its own."""
     wrapper = tables.BY_WRAPPER[program]
     valued = [word for option in sorted(wrapper.valued) for word in (option, "x")]
-    assert DOCKERD == started([program, *valued, *["x"] * wrapper.words, "dockerd"])
-    assert NOTHING == started([program, *valued, *["x"] * wrapper.words, "docker", "dockerd"])
+    assert DOCKERD == started([program, *valued, *["x"] * wrapper.own, "dockerd"])
+    assert NOTHING == started([program, *valued, *["x"] * wrapper.own, "docker", "dockerd"])
     assert wrapper.reason
 
 
@@ -183,7 +183,6 @@ def test_wrappers_of_systems(expected: Started, words: list[str]) -> None:
         (True, f"echo dockerd {'x ' * 20_000}"),
         (True, "eval " * 20 + "echo dockerd"),
         (False, "echo 'docker"),
-        (False, "sh " * 20 + "dockerd"),
     ],
 )
 def test_a_text_that_cannot_be_read(unreadable: bool, text: str) -> None:
@@ -201,7 +200,9 @@ def test_what_is_read_before_counts() -> None:
 UNITS = ("eval ", "su -- ", "su -c ", "entrypoint -entrypoint ", "start-stop-daemon -x ", "sh -c ")
 
 
-@pytest.mark.parametrize("unit", [*UNITS, "service docker ", "x -- ", "sudo ", "exec ", '"$@" ', "A=1 "])
+@pytest.mark.parametrize(
+    "unit", [*UNITS, "service docker ", "x -- ", "sudo ", "exec ", '"$@" ', "A=1 "]
+)
 @pytest.mark.parametrize(
     "make",
     [

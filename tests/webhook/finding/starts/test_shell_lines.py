@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webhook.finding.starts import shell_lines
-from webhook.finding.starts.shell_lines import Unreadable, commands
+from webhook.finding.starts.shell_lines import UnreadableError, commands
 
 
 def test_the_example_of_the_module() -> None:
@@ -45,5 +45,5 @@ def test_commands(expected: list[list[str]], text: str) -> None:
 @given(st.text(alphabet="ab '\"\\`$(){};&|<>#\n=1-") | st.text())
 def test_any_text(text: str) -> None:
     """Whatever stands there is read, or said to be unreadable; no word is empty of meaning for it."""
-    with suppress(Unreadable):
+    with suppress(UnreadableError):
         assert all(words for words in commands(text))
