@@ -165,9 +165,6 @@ def families() -> Iterator[Family]:
     for name in _TEXTS["EnvVar.name"]:
         for unit in _UNITS:
             yield _variable(name, unit)
-            # A text that names a daemon and its port is taken apart.
-            if name == "BUILDKITE_COMMAND":
-                yield _variable(name, unit, "echo dockerd 2375;")
     for unit in _UNITS:
         yield _script(unit)
 
@@ -304,18 +301,20 @@ def _text(path: _Path, unit: str, head: str) -> Family:
     return Family(f"text {_shown(path)} {head!r} of {unit!r}", grown)
 
 
-def _variable(name: str, unit: str, head: str = "") -> Family:
+def _variable(name: str, unit: str) -> Family:
     def grown(n: int) -> dict[str, Any]:
-        value = {"name": name, "value": head + _repeated(unit, n)}
+        value = {"name": name, "value": _repeated(unit, n)}
         return _with(("spec", "containers", 0, "env", 0), value)
 
-    return Family(f"text variable {name} {head!r} of {unit!r}", grown)
+    return Family(f"text variable {name} of {unit!r}", grown)
 
 
 def _script(unit: str) -> Family:
+    """One that is taken apart, as it names a daemon and its port, in a container that no pass migrates."""
+
     def grown(n: int) -> dict[str, Any]:
         script = f"echo dockerd 2375;{_repeated(unit, n)}"
-        return _with(("spec", "containers", 0, "command"), ["sh", "-c", script])
+        return _with(("spec", "initContainers", 0, "command"), ["sh", "-c", script])
 
     return Family(f"text script of {unit!r}", grown)
 

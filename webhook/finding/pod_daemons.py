@@ -115,8 +115,9 @@ def _switched_on(container: Container) -> str:
     for name, var in env.items():
         switch = tables.SWITCHES.get(name)
         value = (var.get("value") or "")[: bounds.NAME].strip().lower()
-        is_on = switch is not None and value in tables.ON
-        if is_on and (images.is_privileged(container) or not switch.privileged):
+        if switch is None or value not in tables.ON:
+            continue
+        if images.is_privileged(container) or not switch.privileged:
             return f"sets {name}"
     return ""
 
