@@ -67,7 +67,7 @@ class Reason(Enum):
     UNREAD_COMMAND = (
         "unread_command",
         Effect.TOLD,
-        "container {container} may start a Docker daemon of its own: {what} names one, and cannot be read ({why}); left unchanged, as two daemons in a Pod break each other",
+        "container {container} may start a Docker daemon of its own: {what} cannot be read ({why}), and it or the image names one; left unchanged, as two daemons in a Pod break each other",
     )
     OTHERS_SOCKET = (
         "others_socket",

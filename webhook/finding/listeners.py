@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from webhook import names
-from webhook.finding.starts import shell_lines, tables
+from webhook.finding.starts import images, shell_lines, tables
 from webhook.finding.starts.shell_lines import UnreadableError
 from webhook.pods import bounds
 from webhook.pods import pod as pods
@@ -35,7 +35,8 @@ class Listener(NamedTuple):
 # second an address that may as well be that of somebody else.
 _OWN: Final = tables.words(
     "port listen bind listen-address listen-addr listen-port bind-address bind-addr bind-port lport "
-    "http-port https-port http-address host-port web.listen-address"
+    "http-port https-port http-address host-port tcp-port server.port api-port local-port proxy-port "
+    "web.listen-address l L"
 )
 _ANY: Final = tables.words("addr address endpoint url")
 _DOCKERS: Final = frozenset({"H", "host"})
@@ -54,6 +55,8 @@ _FORWARDED: Final = re.compile(r"(?:[^:]*:)?(\d{1,5}):(?:[^:]+:\d+|/.*)")
 _PORT: Final = re.compile(r"(?:\w{1,9}://)?(?:(?:\[[^\]]*\]|[^:/\s]*):)?(\d{1,5})/?")
 _NETCATS: Final = frozenset({"nc", "ncat", "netcat", "nc.openbsd", "nc.traditional"})
 _LISTENING: Final = re.compile(r"-[a-zA-Z]{0,8}l[a-zA-Z]{0,8}|--listen")
+# Proxies of a Docker socket, which nobody tells their port: tecnativa's, linuxserver's, wollomatic's.
+_BY_IMAGE: Final = {"docker-socket-proxy": 2375, "socket-proxy": 2375}
 _FORWARDERS: Final = frozenset({"ssh", "autossh", "kubectl", "oc"})
 
 
@@ -65,6 +68,8 @@ def listener(pod: Pod, port: int) -> Listener | None:
             continue
         if any(_declares(one, port) for one in container.get("ports") or ()):
             return Listener(container["name"], f"declares containerPort {port}")
+        if _BY_IMAGE.get(images.name_and_tag(container)[0].rpartition("/")[2]) == port:
+            return Listener(container["name"], f"has an image that listens on port {port}")
         words = pods.command_line(container)
         left -= sum(len(word) for word in words if str(port) in word)
         if left >= 0 and any(_listens(command, port) for command in _commands(words, port)):
@@ -90,8 +95,8 @@ def _listens(words: Sequence[str], port: int) -> bool:
     number = str(port)
     if not programs.isdisjoint(_NETCATS):
         return number in words and any(map(_LISTENING.fullmatch, words))
-    if not programs.isdisjoint(_FORWARDERS):
-        return number in _forwarded(words)
+    if not programs.isdisjoint(_FORWARDERS) and number in _forwarded(words):
+        return True
     if any(_first(_SOCAT, word) == number for word in words):
         return True
     return programs.isdisjoint(_CLIENTS) and _by_options(words, number)

@@ -106,7 +106,8 @@ def _how(container: Container, lines: Iterable[_Line]) -> tuple[str, list[Unread
         if started.daemon:
             return f"runs {image or started.daemon}", []
         if why := started.unreadable:
-            unread.append(Unread(container["name"], line.what, why, names_daemon=_size(line) > 0))
+            names_daemon = bool(image) or _size(line) > 0
+            unread.append(Unread(container["name"], line.what, why, names_daemon))
     return "", unread
 
 

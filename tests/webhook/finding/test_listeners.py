@@ -53,6 +53,9 @@ def test_a_port_that_is_declared(expected: bool, port: dict[str, Any]) -> None:
         "ssh -N -L2375:/var/run/docker.sock there",
         "ssh -L 2375:localhost:2375 there",
         "kubectl port-forward svc/docker 2375:2375",
+        "kubectl proxy --port=2375",
+        "simpleproxy -L 2375 -R there:1",
+        "proxy -l 0.0.0.0:2375",
     ],
 )
 def test_a_command_that_listens(line: str) -> None:
@@ -84,6 +87,19 @@ def test_a_command_that_only_names_it(line: str) -> None:
     """It connects, or says the number."""
     assert not held(args=line.split())
     assert not held(command=["sh", "-c", f"while ! {line}; do sleep 1; done"])
+
+
+@pytest.mark.parametrize(
+    ("expected", "image"),
+    [
+        (True, "tecnativa/docker-socket-proxy:0.3"),
+        (True, "r.example.com/mirror/socket-proxy"),
+        (False, "team/proxy"),
+    ],
+)
+def test_an_image_that_listens(expected: bool, image: str) -> None:
+    """Proxies of a Docker socket have their port by themselves."""
+    assert expected == held(image=image)
 
 
 def test_a_text_that_cannot_be_read() -> None:

@@ -144,6 +144,7 @@ PROW = "it is not the JSON that Prow writes"
         (Unread("x", "ENTRYPOINT_OPTIONS", PROW, False), {"env": var("ENTRYPOINT_OPTIONS", "make")}),
         (Unread("x", "ENTRYPOINT_OPTIONS", PROW, False), {"env": var("ENTRYPOINT_OPTIONS", '{"args":{}}')}),
         (Unread("x", "ENTRYPOINT_OPTIONS", PROW, True), {"env": var("ENTRYPOINT_OPTIONS", "dockerd")}),
+        (Unread("x", "ENTRYPOINT_OPTIONS", PROW, True), {"image": "docker:dind", "command": ["e"], "env": var("ENTRYPOINT_OPTIONS", "make")}),
         (Unread("x", "its command", "a quote has no end", True), {"command": ["sh", "-c", "dockerd '"]}),
         (Unread("x", "BUILDKITE_COMMAND", "a quote has no end", True), {"env": var("BUILDKITE_COMMAND", "dockerd '")}),
         (None, {"command": ["sh", "-c", "docker '"]}),

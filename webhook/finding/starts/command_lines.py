@@ -84,12 +84,15 @@ def _program(word: str) -> str:
 
 def _entrypoint(_: str, words: Sequence[str], at: int, _depth: int) -> int | Started:
     at += words[at : at + 1] == ["--"]  # as Tekton has it
-    is_dockerds = at >= len(words) or words[at].startswith("-")
-    return Started("dockerd") if is_dockerds else at
+    if at >= len(words):
+        return Started("dockerd")
+    return _by_arguments("dockerd", words, at, 0) if words[at].startswith("-") else at
 
 
 def _by_arguments(program: str, words: Sequence[str], at: int, _depth: int) -> Started:
     arguments = {*words[at:]}
+    if not tables.ASKING.isdisjoint(arguments):
+        return NOTHING
     for start in tables.PROGRAMS[program]:
         if all(not arguments.isdisjoint(one_of) for one_of in start.arguments):
             return Started(start.says)

@@ -51,6 +51,8 @@ STARTS: Final = (
         *("systemctl enable --now docker", "the same, for every start of the system"),
     ),
 )
+# With one of these a daemon only says something, and ends.
+ASKING: Final = words("--version -v --help -h --validate")
 # It starts dockerd with flags or nothing behind it, and else what is behind it (Docker's own dind image).
 ENTRYPOINT: Final = "dockerd-entrypoint.sh"
 # A text without any of these words starts no daemon, and is not taken apart.

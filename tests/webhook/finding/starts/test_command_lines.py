@@ -92,6 +92,7 @@ def test_a_shell_starts_it(text: str) -> None:
         "docker run --privileged docker:dind dockerd",
         "docker exec x -- dockerd; kubectl exec p -- dockerd; ssh host dockerd",
         "dockerd-entrypoint.sh cat",
+        "dockerd --version; dockerd-entrypoint.sh --help",
         "echo > dockerd",
         "DAEMON=dockerd",
         "dockerd() { true; }",
