@@ -33,6 +33,7 @@ def test_the_example_of_the_module() -> None:
         ([["a", "\\n"]], "a $'\\n'"),
         ([["x"], ["y"]], "case a in b|c) x;; (d) ;; esac; y"),
         ([["x"], ["esac"], ["y", ""]], "y $(case a in b) x; esac)"),
+        ([["x"], ["esac"], ["y", ""]], "y $(case a in b|c) x; esac)"),
         ([["a", "b"]], "a \\\n b"),
         ([["a", "$"]], 'a "$"'),
     ],
