@@ -75,6 +75,7 @@ _TEXTS: dict[str, tuple[str, ...]] = {
         "DOCKER_IN_DOCKER",
         "BUILDKITE_COMMAND",
         "ENTRYPOINT_OPTIONS",
+        "CI_SCRIPT",
     ),
     "EnvVar.value": ("unix:///var/run/docker.sock", "unix:///x#/docker.sock", "tcp://x#:1"),
     "VolumeMount.name": ("socket", "state", "work", "dinp-run"),

@@ -6,6 +6,7 @@ with `cat` is a client, common in Jenkinsfiles, and `image-cleaner-dind` is no d
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -129,8 +130,18 @@ def _lines(container: Container) -> Iterator[_Line]:
         text = (var.get("value") or "")[: bounds.COMMAND]
         if text and var["name"] in tables.SCRIPT_VARIABLES:
             yield _Line(var["name"], ("sh", "-c", text))
+        elif text and var["name"] in tables.ENCODED_VARIABLES:
+            yield _Line(var["name"], ("sh", "-c", _decoded(text)))
         elif text and var["name"] == tables.PROWS_OPTIONS:
             yield _of_prow(text)
+
+
+def _decoded(text: str) -> str:
+    """Text in base64; of what is none nothing, as no shell gets it."""
+    try:
+        return base64.b64decode(text.encode()).decode(errors="replace")
+    except ValueError:
+        return ""
 
 
 class _Options(msgspec.Struct):

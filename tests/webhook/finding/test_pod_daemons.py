@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -107,6 +108,7 @@ def test_each_switch(name: str) -> None:
         ("BUILDKITE_COMMAND", "dockerd-entrypoint.sh"),
         ("BUILDKITE_COMMAND", "nohup dockerd &\nmake"),
         ("DRONE_SCRIPT", "service docker start"),
+        ("CI_SCRIPT", base64.b64encode(b"echo + dockerd\ndockerd &\nmake\n").decode()),
         ("ENTRYPOINT_OPTIONS", json.dumps({"args": ["sh", "-c", "dockerd & make"], "timeout": 1})),
         ("ENTRYPOINT_OPTIONS", json.dumps({"args": ["/usr/local/bin/wrapdocker"]})),
     ],
@@ -125,6 +127,9 @@ def test_a_command_in_a_variable(name: str, value: str) -> None:
     [
         ("BUILDKITE_COMMAND", "pgrep dockerd; docker build ."),
         ("BUILDKITE_COMMAND", ""),
+        ("CI_SCRIPT", base64.b64encode(b"pgrep dockerd").decode()),
+        ("CI_SCRIPT", "dockerd"),
+        ("CI_SCRIPT", "no base64: ü"),
         ("ENTRYPOINT_OPTIONS", json.dumps({"args": ["docker", "run", "dockerd"]})),
         ("ENTRYPOINT_OPTIONS", json.dumps({"args": None})),
         ("ENTRYPOINT_OPTIONS", "{}"),

@@ -32,14 +32,22 @@ _AGAIN: Final = frozenset({"start", "restart"})
 _NAME: Final = frozenset({"docker"})
 _UNITS: Final = frozenset({"docker", "docker.service", "docker.socket"})
 
+
+def _scripts(name: str, reason: str) -> Iterator[Start]:
+    for script in (f"start-{name}.sh", f"start-{name}", f"{name}-start.sh"):
+        for spelling in dict.fromkeys((script, script.replace("-", "_"))):
+            yield Start(spelling, (), script, reason)
+
+
 STARTS: Final = (
     Start("dockerd", (), "dockerd", "the daemon itself"),
     Start("dockerd-rootless.sh", (), "dockerd", "Docker's start of a rootless daemon"),
     Start("dockerd-rootless", (), "dockerd", "the same, as some distributions call it"),
     Start("wrapdocker", (), "wrapdocker", "jpetazzo/dind and Docker's own image before 1.8"),
-    Start("start-docker.sh", (), "start-docker.sh", "images with dockerd (cruizba/ubuntu-dind)"),
-    Start("start-docker", (), "start-docker", "the same, as a command"),
-    Start("start-dockerd.sh", (), "start-dockerd.sh", "the same, by the daemon's name"),
+    *_scripts("docker", "images with dockerd (cruizba/ubuntu-dind) and scripts of teams"),
+    *_scripts("dockerd", "the same, by the daemon's name"),
+    *_scripts("docker-daemon", "the same"),
+    *_scripts("dind", "the same"),
     Start("docker-init.sh", (), "docker-init.sh", "devcontainers/features, docker-in-docker"),
     Start("service", (_NAME, _AGAIN), "service docker start", "System V init: Debian, Ubuntu"),
     Start("invoke-rc.d", (_NAME, _AGAIN), "service docker start", "what Debian's service calls"),
@@ -57,7 +65,7 @@ ASKING: Final = words("--version -v --help -h --validate")
 ENTRYPOINT: Final = "dockerd-entrypoint.sh"
 # A text without any of these words starts no daemon, and is not taken apart.
 MENTIONS: Final = re.compile(
-    "dockerd|wrapdocker|start-docker|docker-init|"
+    "dockerd|wrapdocker|start[-_](?:docker|dind)|(?:docker|daemon|dind)[-_]start|docker-init|"
     r"(?:service|rc\.d|init\.d|systemctl)\b[^\n;&|]{0,60}docker"
 )
 
@@ -82,6 +90,10 @@ WRAPPERS: Final = (
     Wrapper(("nohup", "setsid", "time", "builtin", "command"), "the shell's and coreutils'"),
     Wrapper(("exec",), "the shell itself becomes the command", 0, words("-a")),
     Wrapper(("busybox", "with-contenv"), "picks a program, or its variables"),
+    Wrapper(("docker-entrypoint.sh", "entrypoint.sh"), "entrypoints of images run their arguments"),
+    Wrapper(
+        ("daemonize", "screen"), "goes to the background", 0, words("-S -dmS -c -e -o -p -l -u")
+    ),
     Wrapper(("env",), "sets variables", 0, words("-u --unset -C --chdir")),
     Wrapper(("sudo", "doas"), "another user", 0, words("-u -g -h -p -C -r -t -D -R -T --user")),
     Wrapper(("su-exec", "gosu", "s6-setuidgid", "setuidgid"), "another user", 1),
@@ -99,7 +111,7 @@ GIVEN_BY_OPTION: Final[dict[str, frozenset[str]]] = {
 }
 NOT_WITH: Final = words("--stop -K --status -T")  # of start-stop-daemon
 # Options that give a line for a shell.
-LINE_BY_OPTION: Final = words("-c --command")
+LINE_BY_OPTION: Final = words("-c --command -lc -qc")
 LINE_TAKERS: Final = frozenset({"su", "runuser", "script", "flock"})
 SHELLS: Final = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh", "mksh"})
 SHELLS_VALUED: Final = words("-o +o -O +O --rcfile --init-file")
@@ -169,6 +181,10 @@ ON: Final = frozenset({"true", "1", "yes", "y", "on", "start", "enable", "enable
 SCRIPT_VARIABLES: Final = {
     "BUILDKITE_COMMAND": "agent-stack-k8s moves command and args here",
     "DRONE_SCRIPT": "Drone's runner for Kubernetes pipes it into a shell",
+}
+# The same in base64.
+ENCODED_VARIABLES: Final = {
+    "CI_SCRIPT": "Woodpecker's agent for Kubernetes decodes it and pipes it into a shell",
 }
 # JSON with the words of the command in `args` (sigs.k8s.io/prow, pkg/entrypoint.Options).
 PROWS_OPTIONS: Final = "ENTRYPOINT_OPTIONS"

@@ -62,6 +62,9 @@ def in_shell(text: str, *behind: str) -> Started:
         "su - root -c 'dockerd &'",
         "setpriv --reuid 0 dockerd",
         "/usr/local/bin/dind dockerd",
+        "docker-entrypoint.sh dockerd",
+        "screen -dmS docker dockerd",
+        "sudo su -lc 'dockerd &'",
         "wait-for-it.sh db:5432 -- dockerd",
         'set -- dockerd "$@"; exec "$@"',
         "eval 'dockerd &'",
@@ -121,6 +124,8 @@ def test_a_shell_that_mentions_it(text: str) -> None:
         ("wrapdocker", "/usr/local/bin/wrapdocker &"),
         ("start-docker.sh", "bash -e /opt/start-docker.sh"),
         ("start-docker.sh", ". start-docker.sh"),
+        ("start-dind.sh", "./start_dind.sh &"),
+        ("docker-daemon-start.sh", "bash /ci/docker-daemon-start.sh"),
         ("docker-init.sh", "/usr/local/share/docker-init.sh true"),
     ],
 )
