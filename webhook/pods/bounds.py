@@ -30,10 +30,10 @@ PATH: Final = 4096
 # is there a longer variable. Of what is longer so much is judged.
 COMMAND: Final = 128 * 1024
 # Words, quotes and operators of a shell's text that are taken apart, where it names a Docker daemon.
-# A script of a thousand lines has as many; what is longer is said to be unreadable.
-TOKENS: Final = 16_000
-# Characters of such texts of all containers together.
-SCRIPTS: Final = 256 * 1024
+# Each takes a microsecond, twice; a script of 500 lines has as many. What is longer is said to be unreadable.
+TOKENS: Final = 8000
+# Characters of such texts of all containers together: they are taken apart in the server's own process.
+SCRIPTS: Final = 24 * 1024
 # host:port with a scheme; a name of DNS ends at 253.
 ADDRESS: Final = 300
 # What a securityContext and resources take as JSON, where dinp copies them: 1 KiB would be much.
