@@ -26,14 +26,14 @@ _KEPT: Final = "\0"  # for a space at which no line may end
 _SECTIONS: Final = {
     "Denied": (Effect.DENIED,),
     "Denied, or left with a warning": (Effect.BLOCKED,),
-    "Left, with a warning": (Effect.TOLD, Effect.NOTED),
+    "Left, with a warning": (Effect.TOLD,),
     "A daemon, with a warning": (Effect.WARNING,),
     "Neither a denial nor a warning": (Effect.NONE, Effect.LEFT, Effect.INJECTED),
 }
 # Blanks that are empty, or a clause more.
 _OPTIONAL: Final = frozenset({"hint", "jenkins", "network", "uses", "way"})
 _DENIALS: Final = frozenset({Effect.DENIED, Effect.BLOCKED})
-_TOLD: Final = _DENIALS | {Effect.TOLD, Effect.NOTED, Effect.WARNING}
+_TOLD: Final = _DENIALS | {Effect.TOLD, Effect.WARNING}
 
 _HEAD: Final = """\
 # Reasons

@@ -18,8 +18,7 @@ class Effect(Enum):
 
     NONE = "left as it is: nobody asks for a daemon"
     LEFT = "left as it is"
-    TOLD = "left as it is, with a warning"
-    NOTED = "left as it is, with a warning, also in dinp.io/status"
+    TOLD = "left as it is, with a warning, also in dinp.io/status"
     INJECTED = "gets a daemon"
     WARNING = "gets a daemon, with a warning"
     DENIED = "denied"
@@ -52,22 +51,22 @@ class Reason(Enum):
     )
     NEVER_INJECT = (
         "never_inject",
-        Effect.NOTED,
+        Effect.TOLD,
         "no daemon by namespace default (dinp.io/inject: {mode} on the Pod forces it): this Pod {because}{socket}; that is row {row} of neverInject",
     )
     NODE_WATCHER = (
         "node_watcher",
-        Effect.NOTED,
+        Effect.TOLD,
         "left as it is (dinp.io/inject: {mode} on the Pod forces it): its image is one that {because}, and no daemon of dinp's has those; that is row {row} of nodeWatchers",
     )
     NODE_AGENT = (
         "node_agent",
-        Effect.NOTED,
+        Effect.TOLD,
         "the Pod looks like a node agent, which wants the node's own containers, and is left as it is; dinp.io/inject: {mode} on the Pod forces it ({signals})",
     )
     RUN_DIRECTORY_ONLY = (
         "run_directory_only",
-        Effect.NOTED,
+        Effect.TOLD,
         "nothing is migrated: container {container} mounts all of the node's {path} at {mount_path}{variables}, and dinp takes only a mount of docker.sock itself for the node's Docker; mount that file alone, or annotate the Pod with dinp.io/inject: {mode}",
     )
     OWN_DAEMON = (
@@ -75,14 +74,24 @@ class Reason(Enum):
         Effect.TOLD,
         "the Pod runs a Docker daemon of its own ({where}); left unchanged, take that daemon out to use dinp's",
     )
+    UNREAD_COMMAND = (
+        "unread_command",
+        Effect.TOLD,
+        "container {container} may start a Docker daemon of its own: {what} cannot be read ({why}), and it or the image names one; left unchanged, as two daemons in a Pod break each other",
+    )
+    OTHERS_SOCKET = (
+        "others_socket",
+        Effect.TOLD,
+        "container {container} mounts {path} of the node at {mount_path}, the socket of another Docker daemon than the node's; left unchanged, annotate the Pod with dinp.io/inject: {mode} to migrate it all the same",
+    )
     NO_CONTAINER = (
         "no_container",
-        Effect.NOTED,
+        Effect.TOLD,
         "the Pod has none of the containers that dinp.io/containers names ({names}); left unchanged",
     )
     NO_SOCKET_NAMED = (
         "no_socket_named",
-        Effect.NOTED,
+        Effect.TOLD,
         "dinp.io/containers ({names}) names none of the containers that mount the node's Docker socket ({sockets}); left unchanged",
     )
     NO_USER = (
@@ -218,6 +227,16 @@ class Reason(Enum):
         Effect.BLOCKED,
         "dnsPolicy {policy}{network} cannot resolve {host}; use dnsPolicy {works}",
     )
+    LOCAL_DOCKER_HOST = (
+        "local_docker_host",
+        Effect.BLOCKED,
+        "container {container} sets DOCKER_HOST to {value!r}, inside the Pod, where dinp's daemon is not: the Pod has a Docker daemon of its own there, or none; {cure}",
+    )
+    PORT_TAKEN = (
+        "port_taken",
+        Effect.BLOCKED,
+        "container {container} {how}, and dinp's daemon would take port {port} from it: set dinp.io/transport: unix on the Pod, or give the container another port",
+    )
     SHARE_TAKEN = (
         "share_taken",
         Effect.BLOCKED,
@@ -245,6 +264,11 @@ class Reason(Enum):
         "users_docker_host",
         Effect.WARNING,
         "{containers}: DOCKER_HOST is {value!r} already and stays so: what reads DOCKER_HOST {uses}{hint}",
+    )
+    UNREAD_VARIABLE = (
+        "unread_variable",
+        Effect.WARNING,
+        "{containers}: {what} cannot be read ({why}), so dinp cannot see what the container starts",
     )
     ENV_FROM = (
         "env_from",
@@ -295,6 +319,11 @@ class Reason(Enum):
         "cache_unused",
         Effect.WARNING,
         "{containers}: the daemon does not use volume {volume} at {path}, and its cache is another one{hint}",
+    )
+    OTHERS_SOCKET_LEFT = (
+        "others_socket_left",
+        Effect.WARNING,
+        "{containers}: the mount of {path} of the node at {mount_path}, the socket of another Docker daemon than the node's, stays as it is",
     )
     NODE_STATE_LEFT = (
         "node_state_left",

@@ -73,6 +73,9 @@ _TEXTS: dict[str, tuple[str, ...]] = {
         "NO_PROXY",
         "http_proxy",
         "DOCKER_IN_DOCKER",
+        "BUILDKITE_COMMAND",
+        "ENTRYPOINT_OPTIONS",
+        "CI_SCRIPT",
     ),
     "EnvVar.value": ("unix:///var/run/docker.sock", "unix:///x#/docker.sock", "tcp://x#:1"),
     "VolumeMount.name": ("socket", "state", "work", "dinp-run"),
@@ -89,6 +92,8 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "Resources.requests": ("1m", "1.#Gi"),
     "Resources.limits": ("1m", "2Gi"),
     "OwnerReference.kind": ("Job",),
+    "HostAlias.ip": ("127.0.0.1", "10.0.0.#"),
+    "HostAlias.hostnames": ("docker", "x#"),
     "PodSpec.dnsPolicy": ("ClusterFirst",),
 }
 _KEYS: dict[str, tuple[str, ...]] = {
@@ -161,6 +166,8 @@ def families() -> Iterator[Family]:
     for name in _TEXTS["EnvVar.name"]:
         for unit in _UNITS:
             yield _variable(name, unit)
+    for unit in _UNITS:
+        yield _script(unit)
 
 
 def body(family: Family, n: int, served: Served) -> bytes:
@@ -301,6 +308,17 @@ def _variable(name: str, unit: str) -> Family:
         return _with(("spec", "containers", 0, "env", 0), value)
 
     return Family(f"text variable {name} of {unit!r}", grown)
+
+
+def _script(unit: str) -> Family:
+    """One that is taken apart, as it names a daemon and its port, in a container that no pass migrates."""
+
+    def grown(n: int) -> dict[str, Any]:
+        # An even number: what opens in one Pod and not in the other makes two ways of work.
+        script = f"echo dockerd 2375;{_repeated(unit, n - n % (2 * len(unit)))}"
+        return _with(("spec", "initContainers", 0, "command"), ["sh", "-c", script])
+
+    return Family(f"text script of {unit!r}", grown)
 
 
 def _key(path: _Path, unit: str, value: Any) -> Family:

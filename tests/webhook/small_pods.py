@@ -134,6 +134,7 @@ _ENV_VALUES: dict[str, tuple[str | None, ...]] = {
         *("", None, "unix:///var/run/docker.sock", "unix:///run//docker.sock"),
         *("unix:///host/docker.sock", "tcp://localhost:2375", "tcp://remote:2375"),
         *("unix://var/run/docker.sock", " unix:/run/docker.sock"),
+        *("127.0.0.1:2375", "tcp://engine:2375", "localhost:2376"),
     ),
     "DOCKER_TLS_VERIFY": ("", "0", "1", None),
     "DOCKER_TLS": ("1",),
@@ -209,6 +210,7 @@ _SPEC: dict[str, tuple[Any, ...]] = {
         *(None, {}, {"fsGroup": 1000}, {"fsGroup": None, "supplementalGroups": [1, 2375]}),
         {UNKNOWN: 1, "supplementalGroups": None},
     ),
+    "hostAliases": ([{"ip": "127.0.0.1", "hostnames": ["engine"]}], [{}], None),
     "hostNetwork": (False, None),
     "hostUsers": (True, None),
     "dnsPolicy": ("ClusterFirst", None),
@@ -308,7 +310,16 @@ _usual = st.sampled_from(
         {UNKNOWN: {"deep": [None, 1.5, {"~": "/"}]}},
     ]
 )
-_own_daemon = st.sampled_from([{"image": "docker:27-dind"}, {"command": ["dockerd"], "tty": True}])
+_own_daemon = st.sampled_from(
+    [
+        {"image": "docker:27-dind"},
+        {"command": ["dockerd"], "tty": True},
+        {"command": ["sh", "-c", "echo 'dockerd"], "tty": True},
+        {"image": "docker", "securityContext": {"privileged": True}},
+        {"image": "engine", "securityContext": {"privileged": True}, "ports": [{"containerPort": 2375}]},
+        {"env": [{"name": "ENTRYPOINT_OPTIONS", "value": "{"}]},
+    ]
+)  # fmt: skip
 _mount_options = st.sampled_from(
     [
         *({}, {}, {}, {"readOnly": True}, {"readOnly": None}, {"subPath": "docker.sock"}),

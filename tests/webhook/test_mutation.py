@@ -44,12 +44,20 @@ def status(pod: dict[str, Any]) -> dict[str, Any]:
         build.asking("false"),
         build.asking("nonsense"),
         build.asking("sidecar", hostUsers=False),
-        build.asking("sidecar", build.container(image="docker:dind")),
     ],
 )
 def test_nothing_to_do_is_the_same_object(pod: Pod) -> None:
-    """Not requested, opted out, denied, an own daemon: the Pod itself."""
+    """Not requested, opted out, denied: the Pod itself."""
     assert done(pod) is pod
+
+
+def test_a_pod_that_is_left_is_told_why() -> None:
+    """A controller's Pod shows its warnings to nobody: the reason stands in dinp.io/status, and once."""
+    pod = build.asking("sidecar", build.container(image="docker:dind"))
+    once: Any = done(pod)
+    assert once["spec"] is pod["spec"]
+    assert "own_daemon" == status(once)["skipped"]
+    assert done(once) is once
 
 
 @pytest.mark.parametrize("mode", ["sidecar", "daemonset", "service"])

@@ -34,7 +34,7 @@ def test_a_value_is_a_metric_label(reason: Reason) -> None:
 OUTCOMES = {
     Effect.NONE: {"unchanged"},
     Effect.LEFT: {"unchanged"},
-    Effect.TOLD: {"unchanged", "mutated"},  # by dinp.io/status
+    Effect.TOLD: {"mutated"},  # by dinp.io/status
     Effect.INJECTED: {"mutated"},
     Effect.DENIED: {"denied"},
     Effect.BLOCKED: {"denied", "mutated"},  # by dinp.io/status
@@ -49,8 +49,7 @@ def test_the_effect_is_what_happens(case: Case) -> None:
     assert found.outcome in OUTCOMES[effect]
     if effect in {Effect.NONE, Effect.LEFT, Effect.DENIED}:
         assert () == found.warnings
-    is_left = effect in {Effect.TOLD, Effect.NOTED}
-    if is_left or (effect is Effect.BLOCKED and found.outcome == "mutated"):
+    if effect in {Effect.TOLD, Effect.BLOCKED} and found.outcome == "mutated":
         assert (found.finding.text,) == found.warnings
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Final, NamedTuple
 
-from webhook.finding import node_docker, pod_daemons
+from webhook.finding import node_docker
 from webhook.finding.node_docker import NodeMount
+from webhook.finding.starts import images
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, PodSpec
 
@@ -113,7 +114,7 @@ def _placement(spec: PodSpec) -> Iterator[Fact]:
 def _of_user(container: Container) -> Iterator[Fact]:
     who = container["name"]
     yield Fact(About.NAME, who)
-    yield Fact(About.IMAGE, pod_daemons.name_and_tag(container)[0], who)
+    yield Fact(About.IMAGE, images.name_and_tag(container)[0], who)
     for var in pods.env(container):
         # Not the Pod's nodeName: every Pod that runs has one, and `dinp scan` reads those.
         if field := ((var.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath"):

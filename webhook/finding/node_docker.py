@@ -68,6 +68,11 @@ class NodeMount(msgspec.Struct, frozen=True):
     kind: Kind
     path: str  # on the node
 
+    def blanks(self) -> dict[str, str]:
+        """For the sentences about it."""
+        at = self.mount["mountPath"]
+        return {"container": self.container, "path": self.path, "mount_path": at}
+
 
 def node_mounts(pod: Pod) -> tuple[NodeMount, ...]:
     """Every volumeMount that shows the node's Docker, in the order of the containers."""
@@ -121,6 +126,11 @@ def _kind(path: str) -> Kind | None:
 def is_nodes(path: str) -> bool:
     """Whether this clean path of a node is, or holds, what belongs to the node's own Docker."""
     return _kind(path) is not None or any(tree.startswith(f"{path}/") for tree in STATE_TREES)
+
+
+def is_others_socket(found: NodeMount) -> bool:
+    """Whether it is a socket in a directory that is not the one of the node's Docker."""
+    return found.kind is Kind.SOCKET and found.path not in DEFAULT_PATHS
 
 
 def host_mounts(container: Container, host_paths: dict[str, str]) -> Iterator[tuple[str, str]]:

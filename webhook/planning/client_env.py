@@ -5,6 +5,7 @@
 | none, or empty | set (an empty one in place) |
 | the node's socket, at any path where it is or would be mounted, in any spelling | replaced in place |
 | the same as ours | kept |
+| the same in another spelling: 127.0.0.1, [::1], without scheme, a name of hostAliases | replaced in place |
 | that of the daemon before it was made anew | replaced in place |
 | anything else, or valueFrom | the user's wins: no Docker variable is touched |
 
@@ -22,7 +23,7 @@ from typing import Final
 import msgspec
 
 from webhook import names
-from webhook.finding import node_docker
+from webhook.finding import docker_hosts, node_docker
 from webhook.planning import socket_addresses
 from webhook.planning.endpoint import Endpoint
 from webhook.pods import bounds
@@ -62,14 +63,15 @@ def client_env(
     endpoint: Endpoint,
     node_paths: Collection[str],
     former: Endpoint | None = None,
+    aliases: Collection[str] = (),
     *,
     exports: bool = False,
 ) -> ClientEnv:
     """Decide the variables of `container`.
 
     `node_paths` are where it mounts the node's socket, or a directory that would hold it;
-    `former` is where the daemon was before it was made anew; `exports`: GitLab's runner sets the
-    variables that are there once more.
+    `former` is where the daemon was before it was made anew; `aliases` are names of the loopback;
+    `exports`: GitLab's runner sets the variables that are there once more.
     """
     name = container["name"]
     env = {var["name"]: var for var in pods.env(container)}  # the last of a name counts
@@ -78,7 +80,8 @@ def client_env(
         warnings.append(Reason.ENV_FROM.say(container=name))
     there = env.get("DOCKER_HOST")
     known = {"", *(at.docker_host for at in (endpoint, former) if at), *endpoint.spellings}
-    if there is not None and not _is_replaceable(there, known, node_paths):
+    is_known = docker_hosts.of_container(container, aliases) in _addresses(known)
+    if there is not None and not is_known and not _is_replaceable(there, known, node_paths):
         value = "valueFrom" if there.get("valueFrom") else there.get("value") or ""
         warnings.append(_kept(name, there, value, exports=exports))
         return ClientEnv(value, warnings=tuple(warnings))
@@ -104,6 +107,11 @@ def _kept(container: str, var: EnvVar, value: str, *, exports: bool) -> Finding:
         uses="does not use the daemon that dinp provides" if is_seen else "uses what is there",
         hint="; remove it from the CI/CD variables to use dinp's" if exports else "",
     )
+
+
+def _addresses(known: Iterable[str]) -> set[docker_hosts.Address]:
+    """The TCP addresses of these, for which there are other spellings."""
+    return {found for host in known if (found := docker_hosts.address(host)) is not None}
 
 
 def _is_replaceable(var: EnvVar, known: Collection[str], node_paths: Collection[str]) -> bool:

@@ -85,6 +85,7 @@ def clients(chosen: Sequence[Container], found: Found, settings: Settings) -> tu
             mounts.get(container["name"], ()),
             former,
             settings,
+            found.aliases,
             exports=found.gitlab_job and gitlab.exports(container),
         )
         for container in chosen
@@ -99,11 +100,7 @@ def sockets_left(node_mounts: Iterable[NodeMount], decided: Iterable[Client]) ->
             path = found.mount["mountPath"]
             yield Reason.SOCKET_LEFT.say(container=found.container, path=path)
         elif found.path in node_docker.SOCKET_DIRECTORIES and found.container not in names_:
-            yield Reason.RUN_DIRECTORY.say(
-                container=found.container,
-                path=found.path,
-                mount_path=found.mount["mountPath"],
-            )
+            yield Reason.RUN_DIRECTORY.say(**found.blanks())
 
 
 def _client(
@@ -111,10 +108,11 @@ def _client(
     found: Sequence[NodeMount],
     former: Transport | None,
     settings: Settings,
+    aliases: frozenset[str],
     *,
     exports: bool,
 ) -> Client:
-    """`former`: of the dinp-dind that is there already, whose client this may have been.
+    """`former`: of the dinp-dind that is there already, whose client this may have been; `aliases` of the loopback.
 
     `exports`: GitLab's runner sets its variables once more.
     """
@@ -124,7 +122,7 @@ def _client(
     changed = former not in {None, settings.transport}
     elsewhere = endpoint.SIDECAR[former] if former and changed else None
     node_paths = _node_paths(found)
-    env = client_env.client_env(container, where, node_paths, elsewhere, exports=exports)
+    env = client_env.client_env(container, where, node_paths, elsewhere, aliases, exports=exports)
     uses_socket = has_socket and mode is not Mode.SERVICE
     if not (env.uses_daemon or uses_socket):
         # Nothing comes in the place of its socket: it stays.
@@ -197,11 +195,7 @@ def _mount_warnings(
     container: Container, found: Sequence[NodeMount], mode: Mode
 ) -> Iterator[Finding]:
     for node_mount in found:
-        blanks = {
-            "container": node_mount.container,
-            "path": node_mount.path,
-            "mount_path": node_mount.mount["mountPath"],
-        }
+        blanks = node_mount.blanks()
         match node_mount.kind:
             case Kind.SOCKET if mode is Mode.SERVICE:
                 blanks["path"] = node_mount.mount["mountPath"]

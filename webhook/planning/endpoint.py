@@ -75,6 +75,19 @@ SIDECAR: Final[dict[Transport, Endpoint]] = {
 }
 
 
+_PORTS: Final[dict[Transport, int]] = {"tcp": 2375, "tls": 2376}
+
+
+def local_port(settings: Settings) -> int | None:
+    """Where the daemon listens on the Pod's loopback, or None."""
+    return _PORTS.get(settings.transport) if settings.mode is Mode.SIDECAR else None
+
+
+def transport_at(port: int) -> Transport | None:
+    """The transport for which a sidecar listens on this port, or None."""
+    return next((name for name, there in _PORTS.items() if there == port), None)
+
+
 def _service(service: Service) -> Endpoint:
     host = service_host(service)
     port = 2376 if service.tls else 2375

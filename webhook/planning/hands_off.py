@@ -28,6 +28,7 @@ def hands_off(pod: Pod, request: Request, seen: Found, config: Config) -> Findin
 
     | the namespace asks | and the Pod | reason |
     |---|---|---|
+    | for `migrate` | mounts another daemon's socket, and not the node's | OTHERS_SOCKET |
     | for `migrate` | mounts all of /run or /var/run, and no socket | RUN_DIRECTORY_ONLY |
     | for `migrate` | mounts no socket | NOT_REQUESTED |
     | in any way | is a DaemonSet's | DAEMONSET_POD |
@@ -35,11 +36,12 @@ def hands_off(pod: Pod, request: Request, seen: Found, config: Config) -> Findin
     | in any way | mounts the socket for a watcher of the node, with no CI system's label | NODE_WATCHER |
     | for `migrate` | is a node agent | NODE_AGENT |
     | in any way, or the Pod itself | runs a daemon of its own | OWN_DAEMON |
+    | in any way, or the Pod itself | perhaps starts one, by a command that cannot be read | UNREAD_COMMAND |
 
-    A Pod that dinp has given a daemon before is none of the first three: it has asked, or was none then.
+    A Pod that dinp has given a daemon before is none of the first four: it has asked, or was none then.
     """
     if request.migrate and not seen.sockets:
-        return _run_directory(pod, request, seen) or Reason.NOT_REQUESTED.say()
+        return _without_socket(pod, request, seen)
     if not request.explicit and seen.dind is None:
         never = _never_by_default(pod, request, seen, config)
         if never is not None:
@@ -47,7 +49,17 @@ def hands_off(pod: Pod, request: Request, seen: Found, config: Config) -> Findin
     if seen.judgement is not None and seen.judgement.verdict is Verdict.NODE:
         signals = ", ".join(seen.judgement.signals[:_SIGNALS_TOLD])
         return Reason.NODE_AGENT.say(signals=signals, mode=request.mode.value)
-    return Reason.OWN_DAEMON.say(where=seen.pod_daemons[0].where) if seen.pod_daemons else None
+    if seen.pod_daemons:
+        return Reason.OWN_DAEMON.say(where=seen.pod_daemons[0].where)
+    unread = next((one for one in seen.unread if one.names_daemon), None)
+    return None if unread is None else Reason.UNREAD_COMMAND.say(**unread.blanks())
+
+
+def _without_socket(pod: Pod, request: Request, seen: Found) -> Finding:
+    """Under the migrate label; a Pod that has been through dinp has none of the node's any more."""
+    if seen.others_sockets and not seen.been_here:
+        return Reason.OTHERS_SOCKET.say(**seen.others_sockets[0].blanks(), mode=request.mode.value)
+    return _run_directory(pod, request, seen) or Reason.NOT_REQUESTED.say()
 
 
 def _never_by_default(pod: Pod, request: Request, seen: Found, config: Config) -> Finding | None:
@@ -93,9 +105,7 @@ def _run_directory(pod: Pod, request: Request, seen: Found) -> Finding | None:
         below = node_docker.variables_below(everyone[found.container], found.mount["mountPath"])
         if below or found.path in node_docker.SOCKET_DIRECTORIES:
             return Reason.RUN_DIRECTORY_ONLY.say(
-                container=found.container,
-                path=found.path,
-                mount_path=found.mount["mountPath"],
+                **found.blanks(),
                 variables=f" ({', '.join(below)} points there)" if below else "",
                 mode=request.mode.value,
             )

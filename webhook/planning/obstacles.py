@@ -10,7 +10,7 @@ import msgspec
 from webhook import names
 from webhook.asking.rules import Mode
 from webhook.asking.settings import Settings
-from webhook.finding import dind
+from webhook.finding import dind, listeners
 from webhook.finding.found import Found
 from webhook.planning import endpoint, storage_volumes
 from webhook.pods import edits, jobs
@@ -56,6 +56,29 @@ def _host_network(question: Question) -> Finding | None:
 def _drone(question: Question) -> Finding | None:
     """Its runner decodes a Pod into types of Kubernetes 0.21 and sends it back, for each step."""
     return Reason.DRONE.say() if jobs.is_drones(question.pod) else None
+
+
+def _local_docker_host(question: Question) -> Finding | None:
+    """A DOCKER_HOST that leads into the Pod, and not to dinp's daemon: nobody knows what is there."""
+    local = endpoint.local_port(question.settings)
+    for host in question.found.local_hosts:
+        if host.port == local:
+            continue
+        transport = endpoint.transport_at(host.port)
+        cure = "remove the variable to use dinp's daemon"
+        if transport is not None and not question.settings.mode.is_shared:
+            cure += f", or set dinp.io/transport: {transport} to have that there"
+        return Reason.LOCAL_DOCKER_HOST.say(container=host.container, value=host.value, cure=cure)
+    return None
+
+
+def _port_taken(question: Question) -> Finding | None:
+    """The daemon starts first, and would have the port on the Pod's loopback."""
+    port = endpoint.local_port(question.settings)
+    found = None if port is None else listeners.listener(question.pod, port)
+    if found is None:
+        return None
+    return Reason.PORT_TAKEN.say(container=found.container, how=found.how, port=port)
 
 
 def _host_users(question: Question) -> Finding | None:
@@ -183,13 +206,16 @@ def _taken(what: str, name: str, where: str) -> Finding:
 _CHECKS: Final[dict[Mode, tuple[Check, ...]]] = {
     Mode.SIDECAR: (
         *(_windows, _drone, _host_network, _host_users, _storage_volume, _pvc_with_fs_group),
+        *(_local_docker_host, _port_taken),
         *(_container_names, _volume_names, _mount_paths, _share_paths),
     ),
     Mode.DAEMONSET: (
-        *(_windows, _container_names, _dind_of_sidecar_mode, _volume_names, _mount_paths),
+        *(_windows, _local_docker_host, _container_names, _dind_of_sidecar_mode),
+        *(_volume_names, _mount_paths),
     ),
     Mode.SERVICE: (
-        *(_windows, _dns_policy, _container_names, _dind_of_sidecar_mode),
+        *(_windows, _dns_policy, _local_docker_host),
+        *(_container_names, _dind_of_sidecar_mode),
         *(_volume_names, _mount_paths),
     ),
 }

@@ -107,9 +107,9 @@ def _without_injection(finding: Finding, request: Request | None) -> Plan:
     effect = finding.reason.effect
     if effect is Effect.DENIED or (effect is Effect.BLOCKED and explicit):
         return Plan(Action.DENY, finding, mode)
-    is_noted = effect in {Effect.NOTED, Effect.BLOCKED}
-    warnings = (finding,) if is_noted or effect is Effect.TOLD else ()
-    return Plan(Action.LEAVE, finding, mode, warnings=warnings, note_status=is_noted)
+    is_told = effect in {Effect.TOLD, Effect.BLOCKED}
+    warnings = (finding,) if is_told else ()
+    return Plan(Action.LEAVE, finding, mode, warnings=warnings, note_status=is_told)
 
 
 def _chosen(
@@ -156,6 +156,8 @@ def _plan(
         said.append(Reason.UNSURE.say(mode=settings.mode.value))
     said += losses.losses(pod, asked.request, seen, chosen, settings)
     said += clients_.sockets_left(seen.node_mounts, decided)
+    said += (Reason.OTHERS_SOCKET_LEFT.say(**one.blanks()) for one in seen.others_sockets)
+    said += (Reason.UNREAD_VARIABLE.say(**one.blanks()) for one in seen.unread)
     for client in decided:
         said += client.warnings
     notes = [one for one in said if one.reason.effect is not Effect.WARNING]

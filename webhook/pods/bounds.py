@@ -29,6 +29,13 @@ PATH: Final = 4096
 # MAX_ARG_STRLEN of Linux: execve(2) takes no longer argument, so no longer script ever runs, nor
 # is there a longer variable. Of what is longer so much is judged.
 COMMAND: Final = 128 * 1024
+# Words, quotes and operators of a shell's text that are taken apart, where it names a Docker daemon.
+# Each takes a microsecond, twice; a script of 500 lines has as many. What is longer is said to be unreadable.
+TOKENS: Final = 8000
+# Characters of such texts of all containers together: they are taken apart in the server's own process.
+SCRIPTS: Final = 24 * 1024
+# host:port with a scheme; a name of DNS ends at 253.
+ADDRESS: Final = 300
 # What a securityContext and resources take as JSON, where dinp copies them: 1 KiB would be much.
 COPIED: Final = 16 * 1024
 

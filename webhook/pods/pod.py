@@ -100,11 +100,17 @@ class PodSecurityContext(TypedDict, total=False):
     supplementalGroups: list[int] | None
 
 
+class HostAlias(TypedDict, total=False):
+    ip: str | None
+    hostnames: list[str] | None
+
+
 class PodSpec(TypedDict, total=False):
     containers: Required[list[Container]]
     initContainers: list[Container] | None
     volumes: list[Volume] | None
     securityContext: PodSecurityContext | None
+    hostAliases: list[HostAlias] | None
     hostNetwork: bool | None
     hostPID: bool | None
     hostUsers: bool | None

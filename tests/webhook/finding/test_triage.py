@@ -31,7 +31,7 @@ def a_pod(*containers: dict[str, Any], metadata: dict[str, Any] | None = None, *
 def own_daemon(pod: Pod) -> str | None:
     """Where the first daemon of the Pod's own runs."""
     found = pod_daemons.pod_daemons(pod, node_docker.node_mounts(pod))
-    return next((daemon.where for daemon in found), None)
+    return next((daemon.where for daemon in found.daemons), None)
 
 
 def user(**fields: Any) -> dict[str, Any]:
@@ -401,10 +401,13 @@ def test_own_daemon_by_prow_preset() -> None:
 
 
 def test_client_of_the_node() -> None:
-    """A container with the node's socket is a client, whatever its image."""
-    pod = a_pod(user(image="docker:dind", args=["dockerd"]), volumes=[SOCKET])
-    assert own_daemon(pod) is None
-    assert judge(pod).verdict == Verdict.MIGRATE
+    """A container with the node's socket is what it starts: a client, or a daemon that has it as all have."""
+    client = a_pod(user(image="docker:dind", command=["cat"]), volumes=[SOCKET])
+    assert own_daemon(client) is None
+    assert judge(client).verdict == Verdict.MIGRATE
+    daemon = a_pod(user(image="docker:dind", args=["dockerd"]), volumes=[SOCKET])
+    assert own_daemon(daemon) == "container app runs image docker:dind"
+    assert judge(daemon).verdict == Verdict.MIXED
 
 
 def test_own_daemon_says_where() -> None:

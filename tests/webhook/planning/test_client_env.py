@@ -23,7 +23,7 @@ PUBLISHED = endpoint(
 
 
 def decide(where: Endpoint, *env: dict[str, Any], sockets: tuple[str, ...] = ()) -> ClientEnv:
-    return client_env(build.container(env=list(env)), where, sockets)
+    return client_env(build.container(env=list(env)), where, sockets, aliases={"docker"})
 
 
 def values(found: ClientEnv) -> dict[str, str | None]:
@@ -102,6 +102,11 @@ def test_variables_of_a_bare_container(expected: dict[str, str | None], where: E
         (True, var("DOCKER_HOST", "http+unix://%2Fvar%2frun%2Fdocker.sock")),
         (True, var("DOCKER_HOST", "/var/run/docker.sock")),
         (True, var("DOCKER_HOST", "tcp://localhost:2375")),
+        (True, var("DOCKER_HOST", "localhost:2375")),
+        (True, var("DOCKER_HOST", "127.0.0.1")),
+        (True, var("DOCKER_HOST", "tcp://[::1]:2375/")),
+        (True, var("DOCKER_HOST", "tcp://docker:2375")),
+        (False, var("DOCKER_HOST", "tcp://dock:2375")),
         (False, var("DOCKER_HOST", "tcp://localhost:2376")),
         (False, var("DOCKER_HOST", "tcp:///var/run/docker.sock")),
         (False, var("DOCKER_HOST", "unix:///other/docker.sock")),
@@ -132,6 +137,14 @@ def test_spellings_of_the_service(config: str) -> None:
     for name in (host, host.removesuffix(".svc"), f"{host}.cluster.local"):
         assert decide(where, var("DOCKER_HOST", f"tcp://{name}:{port}")).uses_daemon
         assert not decide(where, var("DOCKER_HOST", f"tcp://{name}:1")).uses_daemon
+
+
+@pytest.mark.parametrize("value", ["localhost", "tcp://127.0.0.1:2376", "https://docker"])
+def test_another_spelling_of_an_address_with_tls(value: str) -> None:
+    """Without a port it is that of TLS, where the container asks for TLS."""
+    found = decide(TLS, var("DOCKER_HOST", value), var("DOCKER_TLS_VERIFY", "1"))
+    assert "tcp://localhost:2376" == values(found)["DOCKER_HOST"]
+    assert () == found.warnings
 
 
 def test_the_last_of_two_counts() -> None:

@@ -8,6 +8,9 @@ import pytest
 
 from tests.webhook import small_pods as build
 from webhook import admission
+from webhook.asking.rules import RULES
+from webhook.planning import plan
+from webhook.planning.plan import Action
 from webhook.pods.pod import Pod
 from webhook.reasons import Reason
 
@@ -78,6 +81,73 @@ def test_obstacles(reason: Reason, modes: tuple[str, ...], spec: dict[str, Any],
         assert ("denied", reason) == outcome(pod)
     else:
         assert outcome(pod)[0] == "mutated"
+
+
+def with_host(value: str) -> Any:
+    return build.container(env=[{"name": "DOCKER_HOST", "value": value}])
+
+
+@pytest.mark.parametrize(
+    ("transport", "cure", "value"),
+    [
+        (None, "", "tcp://localhost:2375"),
+        (None, "tls", "localhost:2376"),
+        (None, "dinp's daemon", "tcp://127.0.0.1:9999"),
+        ("tls", "", "tcp://localhost:2376"),
+        ("tls", "tcp", "tcp://localhost:2375"),
+        ("unix", "tcp", "tcp://localhost:2375"),
+        ("unix", "tls", "tcp://[::1]:2376"),
+        ("daemonset", "dinp's daemon", "tcp://localhost:2376"),
+        ("service", "dinp's daemon", "tcp://localhost:2375"),
+    ],
+)
+def test_a_local_docker_host(transport: str | None, cure: str, value: str) -> None:
+    """Another port than that of dinp's daemon: denied if the Pod asks, with a way that works; else left."""
+    mode = transport if transport in SHARED else "sidecar"
+    asked = {"dinp.io/transport": transport} if transport and mode == "sidecar" else {}
+    pod: Any = build.asking(mode, with_host(value), build.container("other"), annotations=asked)
+    result = admission.inject(pod, build.ANNOTATED_SHARED, build.DEFAULT)
+    if not cure:
+        assert Reason.INJECTED is result.finding.reason
+        return
+    assert ("denied", Reason.LOCAL_DOCKER_HOST) == (result.outcome, result.finding.reason)
+    assert (
+        result.finding.text.endswith(cure) or f"dinp.io/transport: {cure} " in result.finding.text
+    )
+    assert ("dinp.io/transport" in result.finding.text) == (cure in {"tcp", "tls"})
+
+
+def test_a_local_docker_host_by_default() -> None:
+    """Nobody asked for a daemon in this Pod: it is left, with the reason in its status."""
+    pod: Any = build.pod(with_host("tcp://localhost:9999"))
+    for path in ("/pods/inject/sidecar", "/pods/inject/service"):
+        found = plan.decide(pod, RULES[path], build.DEFAULT)
+        assert (Action.LEAVE, Reason.LOCAL_DOCKER_HOST) == (found.action, found.finding.reason)
+        assert found.note_status
+
+
+@pytest.mark.parametrize(
+    ("taken", "transport", "port"),
+    [
+        (True, "tcp", 2375),
+        (False, "tcp", 2376),
+        (True, "tls", 2376),
+        (False, "tls", 2375),
+        (False, "unix", 2375),
+        (False, "unix", 2376),
+    ],
+)
+def test_a_port_that_is_taken(taken: bool, transport: str, port: int) -> None:
+    """By whom declares the daemon's port or listens there; transport unix has none."""
+    for fields in ({"ports": [{"containerPort": port}]}, {"args": [f"--port={port}"]}):
+        pod = build.asking(
+            "sidecar", build.container(**fields), annotations={"dinp.io/transport": transport}
+        )
+        expected = ("denied", Reason.PORT_TAKEN) if taken else ("mutated", Reason.INJECTED)
+        assert expected == outcome(pod)
+    assert ("mutated", Reason.INJECTED) == outcome(
+        build.asking("service", build.container(ports=[{"containerPort": port}]))
+    )
 
 
 def test_host_network_without_its_dns_policy() -> None:

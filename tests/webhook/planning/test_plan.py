@@ -61,18 +61,71 @@ LIKE_A_DAEMON: list[dict[str, Any]] = [
     {"env": [{"name": "DOCKER_IN_DOCKER_ENABLED", "value": "true"}]},
     {"command": ["sh", "-c", "[ -S /var/run/docker.sock ] || dockerd &"]},
 ]
+SHARED_RULES = ("/pods/inject/service", "/pods/migrate/daemonset", "/pods/migrate/service")
 
 
 @pytest.mark.parametrize("fields", LIKE_A_DAEMON)
 @pytest.mark.parametrize("path", ["/pods/inject/sidecar", "/pods/migrate/sidecar"])
 def test_a_client_that_looks_like_a_daemon_stays_one(path: str, fields: dict[str, Any]) -> None:
-    """It had the node's socket at the first pass, and has dinp's at the second: no other daemon."""
-    pod: Any = build.with_socket(build.container(volumeMounts=SOCKET, **fields))
-    once = admission.inject(pod, RULES[path], Config())
-    assert Reason.MIGRATED is once.finding.reason
-    again: Any = once.pod
+    """A dinp before this one gave it dinp's socket instead of the node's: no other daemon now."""
+    pod: Any = build.with_socket(build.container(volumeMounts=SOCKET))
+    again: Any = admission.inject(pod, RULES[path], Config()).pod
+    (client,) = again["spec"]["containers"]
+    env = [*client["env"], *fields.get("env", ())]
+    again["spec"]["containers"] = [{**client, **fields, "env": env}]
     twice = admission.inject(again, RULES["/pods/inject/sidecar"], Config())
     assert ("unchanged", Reason.ALREADY_DONE) == (twice.outcome, twice.finding.reason)
+
+
+@pytest.mark.parametrize("fields", LIKE_A_DAEMON)
+@pytest.mark.parametrize("path", ["/pods/inject/sidecar", "/pods/migrate/sidecar", *SHARED_RULES])
+def test_a_daemon_that_mounts_the_socket_is_one(path: str, fields: dict[str, Any]) -> None:
+    """GitLab and Jenkins put every volume into every container, also into that of the daemon."""
+    daemon = build.container("daemon", volumeMounts=SOCKET, **fields)
+    pod: Any = build.with_socket(build.container(volumeMounts=SOCKET), daemon)
+    found = plan(pod, path)
+    assert (Action.LEAVE, Reason.OWN_DAEMON) == (found.action, found.finding.reason)
+    assert found.note_status
+
+
+@pytest.mark.parametrize("path", ["/pods/annotated", "/pods/inject/sidecar"])
+def test_a_command_that_cannot_be_read(path: str) -> None:
+    """One that names a daemon may start it: the Pod is left, asked for or not. Any other is a warning."""
+    mode = "sidecar" if path == "/pods/annotated" else None
+    pod = build.pod(
+        build.container(command=["sh", "-c", "echo 'dockerd"]),
+        annotations={"dinp.io/inject": mode} if mode else {},
+    )
+    left = plan(pod, path)
+    assert (Action.LEAVE, Reason.UNREAD_COMMAND) == (left.action, left.finding.reason)
+    assert left.note_status
+    env = [{"name": "ENTRYPOINT_OPTIONS", "value": "make"}]
+    done = plan(build.asking("sidecar", build.container(env=env)))
+    assert Action.INJECT is done.action
+    assert Reason.UNREAD_VARIABLE in warned(done)
+
+
+OTHERS = {"name": "others", "hostPath": {"path": "/run/engine/docker.sock"}}
+
+
+@pytest.mark.parametrize("mode", ["sidecar", "daemonset", "service"])
+def test_somebody_elses_socket(mode: str) -> None:
+    """Left under migrate, alone or beside the node's own; who asks for it means this socket, too."""
+    other = build.container("other", volumeMounts=[build.mount("others", "/var/run/docker.sock")])
+    alone = build.pod(other, volumes=[OTHERS])
+    left = plan(alone, f"/pods/migrate/{mode}")
+    assert (Action.LEAVE, Reason.OTHERS_SOCKET) == (left.action, left.finding.reason)
+    assert left.note_status
+    both: Any = build.with_socket(build.container(volumeMounts=SOCKET), other)
+    both["spec"]["volumes"].append(OTHERS)
+    done = plan(both, f"/pods/migrate/{mode}")
+    assert Action.INJECT is done.action
+    assert ["build"] == [client.name for client in done.clients]
+    assert Reason.OTHERS_SOCKET_LEFT in warned(done)
+    once: Any = admission.inject(both, RULES[f"/pods/migrate/{mode}"], Config()).pod
+    assert [] == admission.inject(once, RULES[f"/pods/migrate/{mode}"], Config()).operations
+    asked = plan(build.asking(mode, other, volumes=[OTHERS]))
+    assert Reason.MIGRATED is asked.finding.reason
 
 
 def test_what_was_a_builder_is_no_node_agent_later() -> None:
@@ -274,11 +327,18 @@ def test_another_transport_is_asked_for(there: str, asked: str) -> None:
 
 
 def test_a_docker_host_of_the_users_stays() -> None:
-    """Of another transport than the daemon's, also when the Pod comes again."""
-    env = [{"name": "DOCKER_HOST", "value": "tcp://localhost:2376"}]
+    """Of another address than the daemon's, also when the Pod comes again."""
+    env = [{"name": "DOCKER_HOST", "value": "tcp://there:2376"}]
     pod = exported({}, build.container(env=env), build.container("other"))
     assert Reason.USERS_DOCKER_HOST in warned(plan(pod))
-    assert build.env(pod["spec"]["containers"][0])["DOCKER_HOST"] == "tcp://localhost:2376"
+    assert build.env(pod["spec"]["containers"][0])["DOCKER_HOST"] == "tcp://there:2376"
+
+
+def test_a_local_docker_host_beside_a_dind_that_is_there() -> None:
+    """Added to an exported Pod it is the user's, as any other: dinp's daemon is in the Pod, and no other."""
+    pod = exported({}, build.container(), build.container("other"))
+    pod["spec"]["containers"][0]["env"] = [{"name": "DOCKER_HOST", "value": "localhost:2376"}]
+    assert Reason.USERS_DOCKER_HOST in warned(plan(pod))
 
 
 def test_no_share_is_left_over() -> None:

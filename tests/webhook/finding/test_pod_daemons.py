@@ -1,0 +1,210 @@
+"""pod_daemons: what a Pod shows of daemons of its own."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from tests.webhook import small_pods as build
+from webhook.finding import pod_daemons
+from webhook.finding.pod_daemons import Unread
+from webhook.finding.starts import tables
+from webhook.pods import bounds
+
+PRIVILEGED = {"securityContext": {"privileged": True}}
+
+
+def var(name: str, value: str) -> list[dict[str, str]]:
+    return [{"name": name, "value": value}]
+
+
+def daemons(*containers: Any, **spec: Any) -> list[str]:
+    found = pod_daemons.pod_daemons(build.pod(*containers, **spec), ()).daemons
+    return [daemon.where for daemon in found]
+
+
+def how(**fields: Any) -> str | None:
+    """How the container x starts a daemon."""
+    found = daemons(build.container(), build.container("x", **fields))
+    assert len(found) <= 1
+    return found[0].removeprefix("container x ") if found else None
+
+
+@pytest.mark.parametrize(
+    ("is_daemon", "image"),
+    [
+        (True, "docker"),
+        (True, "docker:latest"),
+        (True, "docker:28"),
+        (True, "docker:23.0.1-alpine3.17"),
+        (True, "r.example.com:5000/library/docker@sha256:0"),
+        (True, "docker:28@sha256:0"),
+        (False, "docker:28-cli"),
+        (False, "docker:cli"),
+        (False, "docker:28-git"),
+        (False, "docker:20.10"),
+        (False, "docker:19.03.13-git"),
+        (False, "docker:28-cli@sha256:0"),
+        (False, "team/docker-tools:28"),
+    ],
+)
+@pytest.mark.parametrize("args", [None, [], ["--mtu=1400"], ["dockerd", "-D"]])
+def test_dockers_own_image(is_daemon: bool, image: str, args: list[str] | None) -> None:
+    """Privileged, and left to run: from 23 on, the tags without a suffix are the dind image."""
+    expected = None
+    if is_daemon or (args and args[0] == "dockerd"):
+        expected = f"runs image {image}" if is_daemon else "runs dockerd"
+    assert expected == how(image=image, args=args, **PRIVILEGED)
+    assert how(image=image, args=["docker", "build", "."], **PRIVILEGED) is None
+    assert how(image=image, command=["cat"], **PRIVILEGED) is None
+    assert how(image=image) is None
+
+
+@pytest.mark.parametrize(
+    ("is_daemon", "image"),
+    [
+        (True, "team/jenkins-agent-dind:latest"),
+        (True, "team/dind"),
+        (True, "team/dind28:1"),
+        (True, "ci/docker-in-docker:24"),
+        (True, "ci/docker_in_docker"),
+        (True, "ci/docker-daemon:3"),
+        (True, "ci/runner:2.3-ubuntu-dind"),
+        (False, "team/blindind:1"),
+        (False, "team/docker-in-dockerfile"),
+        (False, "dind/agent:1"),
+    ],
+)
+@pytest.mark.parametrize("args", [None, ["secret", "name"], ["sleep", "9"]])
+def test_another_image_named_like_dind(is_daemon: bool, image: str, args: list[str] | None) -> None:
+    """Privileged, without a command: a daemon, whatever its args; else a name proves nothing."""
+    assert (f"runs image {image}" if is_daemon else None) == how(
+        image=image, args=args, **PRIVILEGED
+    )
+    assert how(image=image, args=args) is None
+    assert how(image=image, command=["sleep"], args=args, **PRIVILEGED) is None
+
+
+@pytest.mark.parametrize("name", tables.SWITCHES)
+def test_each_switch(name: str) -> None:
+    """On in any spelling; where others may mean something else by it, only in a privileged container."""
+    assert tables.SWITCHES[name].reason
+    for value in ("true", "True", "1", "yes", "start"):
+        assert f"sets {name}" == how(env=var(name, value), **PRIVILEGED)
+    assert (None if tables.SWITCHES[name].privileged else f"sets {name}") == how(
+        env=var(name, "true")
+    )
+    for value in ("", "false", "0", "no", "stop", "tcp://docker"):
+        assert how(env=var(name, value), **PRIVILEGED) is None
+    assert how(env=[*var(name, "true"), *var(name, "false")], **PRIVILEGED) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BUILDKITE_COMMAND", "dockerd-entrypoint.sh"),
+        ("BUILDKITE_COMMAND", "nohup dockerd &\nmake"),
+        ("DRONE_SCRIPT", "service docker start"),
+        ("CI_SCRIPT", base64.b64encode(b"echo + dockerd\ndockerd &\nmake\n").decode()),
+        ("ENTRYPOINT_OPTIONS", json.dumps({"args": ["sh", "-c", "dockerd & make"], "timeout": 1})),
+        ("ENTRYPOINT_OPTIONS", json.dumps({"args": ["/usr/local/bin/wrapdocker"]})),
+    ],
+)
+def test_a_command_in_a_variable(name: str, value: str) -> None:
+    """What a system's own entrypoint runs counts, and names of an image too."""
+    entrypoint = {"command": ["/tools/entrypoint"], "image": "app"}
+    assert str(how(env=var(name, value), **entrypoint)).startswith("runs ")
+    dind = {**entrypoint, "image": "docker:28-dind"}
+    assert "runs image docker:28-dind" == how(env=var(name, value), **dind)
+    assert how(env=var(f"X_{name}", value), **entrypoint) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BUILDKITE_COMMAND", "pgrep dockerd; docker build ."),
+        ("BUILDKITE_COMMAND", ""),
+        ("CI_SCRIPT", base64.b64encode(b"pgrep dockerd").decode()),
+        ("CI_SCRIPT", "dockerd"),
+        ("CI_SCRIPT", "no base64: ü"),
+        ("ENTRYPOINT_OPTIONS", json.dumps({"args": ["docker", "run", "dockerd"]})),
+        ("ENTRYPOINT_OPTIONS", json.dumps({"args": None})),
+        ("ENTRYPOINT_OPTIONS", "{}"),
+    ],
+)
+def test_a_client_in_a_variable(name: str, value: str) -> None:
+    """It starts none, though its image could."""
+    assert how(env=var(name, value), command=["entrypoint"], image="docker:dind") is None
+
+
+PROW = "it is not the JSON that Prow writes"
+
+
+@pytest.mark.parametrize(
+    ("expected", "fields"),
+    [
+        (Unread("x", "ENTRYPOINT_OPTIONS", PROW, False), {"env": var("ENTRYPOINT_OPTIONS", "make")}),
+        (Unread("x", "ENTRYPOINT_OPTIONS", PROW, False), {"env": var("ENTRYPOINT_OPTIONS", '{"args":{}}')}),
+        (Unread("x", "ENTRYPOINT_OPTIONS", PROW, True), {"env": var("ENTRYPOINT_OPTIONS", "dockerd")}),
+        (Unread("x", "ENTRYPOINT_OPTIONS", PROW, True), {"image": "docker:dind", "command": ["e"], "env": var("ENTRYPOINT_OPTIONS", "make")}),
+        (Unread("x", "its command", "a quote has no end", True), {"command": ["sh", "-c", "dockerd '"]}),
+        (Unread("x", "BUILDKITE_COMMAND", "a quote has no end", True), {"env": var("BUILDKITE_COMMAND", "dockerd '")}),
+        (None, {"command": ["sh", "-c", "docker '"]}),
+        (None, {"command": ["sh", "-c", "dockerd '"], **PRIVILEGED, "image": "docker:dind", "env": var("DIND", "true")}),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read(expected: Unread | None, fields: dict[str, Any]) -> None:
+    """It is told, with whether it may start a daemon: nobody guesses."""
+    found = pod_daemons.pod_daemons(build.pod(build.container("x", **fields)), ())
+    assert ([] if expected is None else [expected]) == [*found.unread]
+    assert (expected is None and "env" in fields) == bool(found.daemons)
+
+
+def test_so_much_of_all_containers_is_read() -> None:
+    """Behind that, a text that names a daemon is too long; a short word that starts one is seen."""
+    filler = "x" * (bounds.SCRIPTS // 2 - 100)
+    many = [
+        build.container(f"c{at}", command=["sh", "-c", f"{filler}; dockerd"]) for at in range(3)
+    ]
+    found = pod_daemons.pod_daemons(build.pod(*many), ())
+    assert ["container c0 runs dockerd", "container c1 runs dockerd"] == [
+        daemon.where for daemon in found.daemons
+    ]
+    assert [Unread("c2", "its command", "it is too long", True)] == [*found.unread]
+
+
+@pytest.mark.parametrize(
+    ("is_daemon", "name", "fields"),
+    [
+        (True, "dind", {}),
+        (True, "docker", {}),
+        (True, "docker-daemon", {"args": ["--x"]}),
+        (True, "engine", {"volumeMounts": [build.mount("data", "/var/lib/docker/")]}),
+        (True, "engine", {"ports": [{"containerPort": 2376}]}),
+        (False, "engine", {"ports": [{"containerPort": 80}]}),
+        (False, "dind", {"command": ["sleep"]}),
+        (False, "dind", {"securityContext": {"privileged": False}}),
+    ],
+)
+@pytest.mark.parametrize("host", ["tcp://localhost:2375", "127.0.0.1:1234", "tcp://there:2375", ""])
+def test_what_a_local_docker_host_leads_to(
+    is_daemon: bool, name: str, fields: dict[str, Any], host: str
+) -> None:
+    """A privileged container whose image is left to run, and that looks like a daemon; not by itself."""
+    served = build.container(name, **{**PRIVILEGED, **fields})
+    user = build.container("user", env=var("DOCKER_HOST", host))
+    expected = [f"container {name} serves a local DOCKER_HOST"]
+    is_local = bool(host) and "there" not in host
+    assert (expected if is_daemon and is_local else []) == daemons(user, served)
+    alone = build.container(name, env=var("DOCKER_HOST", host), **{**PRIVILEGED, **fields})
+    assert [] == daemons(alone)
+
+
+def test_a_migrated_client_stays_one() -> None:
+    """A dinp before this one took a daemon with the node's socket for a client: it has dinp's now."""
+    mount = build.mount("dinp-run", "/var/run/docker.sock", subPath="docker.sock")
+    assert [] == daemons(build.container(command=["dockerd"], volumeMounts=[mount]))
+    assert [] == daemons(build.container("dinp-cli", command=["dockerd"]))

@@ -1,0 +1,1 @@
+"""What a container starts in the end: whether that is a Docker daemon."""
