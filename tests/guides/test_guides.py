@@ -23,7 +23,6 @@ import pytest
 from tests.guides.examples import EXAMPLES, GUIDES, Example, Said
 from tests.guides.files import FILES
 from tests.guides.keys import KEYS
-from tests.guides.pending import PENDING, marks_of
 from tests.guides.pod import Pod
 from tools.pod_schema import is_valid
 from webhook import admission
@@ -88,7 +87,7 @@ def name_of(example: Example, said: Said) -> str:
 
 
 SAID: Final = [
-    pytest.param(example, said, id=name, marks=marks_of(name))
+    pytest.param(example, said, id=name)
     for example in EXAMPLES
     for said in example.said
     for name in [name_of(example, said)]
@@ -108,7 +107,6 @@ def test_outcomes(example: Example, said: Said) -> None:
 
 # QoS is no news of a Pod that asked for nothing; the shared daemons' two are in their guides.
 QUIET: Final = {"qos_changed", "bind_mounts_shared", "published_ports"}
-WHILE_PENDING: Final = {"unknown_annotation"} if "dinp.io/cli" in PENDING else set[str]()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +123,7 @@ def test_after_is_quiet(example: Example, said: Said) -> None:
     for pod in pods_of(example):
         decided = plan.decide(cast("PodDict", pod), rule_of(said.labels), config.Config())
         reasons = {warning.reason.value for warning in decided.warnings}
-        assert reasons <= QUIET | WHILE_PENDING, decided.warnings
+        assert reasons <= QUIET, decided.warnings
 
 
 @each_guide

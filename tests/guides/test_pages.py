@@ -10,8 +10,6 @@ from typing import Final
 import pytest
 
 from tests.guides.examples import EXAMPLES, GUIDES
-from tests.guides.pending import PENDING, marks_of
-from tests.guides.test_guides import name_of
 from tests.test_docs import DOCS, blocks, prose, read, rows, spans
 from webhook.asking.annotations import TABLE
 from webhook.reasons import Reason
@@ -87,9 +85,7 @@ NAMED: Final = sorted({name for page in DOCS.glob("ci/*.md") for name in annotat
 LABELS: Final = {"dinp.io/migrate", "dinp.io/shared-daemon"}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, id=name, marks=marks_of(name)) for name in NAMED]
-)
+@pytest.mark.parametrize("name", NAMED)
 def test_annotations(name: str) -> None:
     """Guides name no annotation and no label that dinp does not have."""
     assert name in LABELS | set(TABLE)
@@ -117,9 +113,3 @@ def test_gitlab_pattern() -> None:
     assert [] == [value for value in asked if not re.search(pattern, value)]
     for other in ("dinp.io/inject=daemonset", "x=y,dinp.io/inject=sidecar", "dinp.io/image=a"):
         assert not re.search(pattern, other), other
-
-
-def test_pending_are_there() -> None:
-    """Each row of PENDING is of a block that is there."""
-    said = {name_of(example, said) for example in EXAMPLES for said in example.said}
-    assert PENDING.keys() <= said | set(NAMED)

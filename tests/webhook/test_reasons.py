@@ -79,7 +79,7 @@ def _golden_reasons() -> set[Reason]:
         found.add(admission.inject(case.pod, case.rule, case.config).finding.reason)
         if pod.problem(case.pod) is None:
             decided = plan.decide(cast("Pod", case.pod), case.rule, case.config)
-            found |= {warning.reason for warning in decided.warnings}
+            found |= {told.reason for told in (*decided.warnings, *decided.notes)}
     return found
 
 

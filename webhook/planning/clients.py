@@ -6,7 +6,7 @@ import fnmatch
 import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -116,32 +116,29 @@ def _client(
 
     `exports`: GitLab's runner sets its variables once more.
     """
-    mode = settings.mode
     has_socket = node_docker.is_migrated(container) or any(map(_is_socket, found))
     where = endpoint.endpoint(settings, socket=has_socket)
     changed = former not in {None, settings.transport}
     elsewhere = endpoint.SIDECAR[former] if former and changed else None
     node_paths = _node_paths(found)
     env = client_env.client_env(container, where, node_paths, elsewhere, aliases, exports=exports)
-    uses_socket = has_socket and mode is not Mode.SERVICE
+    uses_socket = has_socket and settings.mode is not Mode.SERVICE
     if not (env.uses_daemon or uses_socket):
         # Nothing comes in the place of its socket: it stays.
         found = [node_mount for node_mount in found if not _is_socket(node_mount)]
     mounts = (*share.mounts(settings.share), *(where.mounts if env.uses_daemon else ()))
-    gone: Iterable[Replacement] = _left_over(container, mounts, elsewhere)
-    cli_mounts, cli_told = _cli(container, found, settings)
-    if not cli_mounts:
-        gone = (*gone, *(Replacement(at, it["name"], None) for at, it in cli.left_over(container)))
+    gone = _left_over(container, mounts, elsewhere)
+    with_cli = _cli(container, found, settings)
     return Client(
         name=container["name"],
         variables=env.variables,
         removed=env.removed,
-        mounts=(*mounts, *cli_mounts),
-        replacements=(*_replacements(found, mode), *gone),
+        mounts=(*mounts, *with_cli.mounts),
+        replacements=(*_replacements(found, settings.mode), *gone, *with_cli.gone),
         socket_paths=tuple(one.mount["mountPath"] for one in filter(_is_socket, found)),
         uses_socket=uses_socket or (env.uses_daemon and where.docker_host == endpoint.UNIX_HOST),
         kept_host=env.kept,
-        warnings=(*env.warnings, *_mount_warnings(container, found, mode), *cli_told),
+        warnings=(*env.warnings, *_mount_warnings(container, found, settings.mode), *with_cli.told),
     )
 
 
@@ -149,15 +146,23 @@ def _is_socket(node_mount: NodeMount) -> bool:
     return node_mount.kind is Kind.SOCKET
 
 
-def _cli(
-    container: Container, found: Iterable[NodeMount], settings: Settings
-) -> tuple[tuple[VolumeMount, ...], tuple[Finding, ...]]:
-    """The docker CLI that the container is to have, and a warning where it cannot have one."""
-    if not (settings.cli and settings.mode is Mode.SIDECAR):
-        return (), ()
-    replaced = {one.mount["mountPath"] for one in found if one.kind is Kind.CLI}
-    mounts, told = cli.mounts(container, replaced)
-    return mounts, () if told is None else (told,)
+class _Cli(NamedTuple):
+    mounts: tuple[VolumeMount, ...] = ()
+    gone: tuple[Replacement, ...] = ()
+    told: tuple[Finding, ...] = ()
+
+
+def _cli(container: Container, found: Iterable[NodeMount], settings: Settings) -> _Cli:
+    """The docker CLI that the container is to have, or what an earlier pass has left of one; a warning."""
+    mounts: tuple[VolumeMount, ...] = ()
+    told = None
+    if settings.cli and settings.mode is Mode.SIDECAR:
+        replaced = {one.mount["mountPath"] for one in found if one.kind is Kind.CLI}
+        mounts, told = cli.mounts(container, replaced)
+    if mounts:
+        return _Cli(mounts)
+    gone = (Replacement(at, mount["name"], None) for at, mount in cli.left_over(container))
+    return _Cli((), tuple(gone), () if told is None else (told,))
 
 
 def _node_paths(found: Iterable[NodeMount]) -> frozenset[str]:

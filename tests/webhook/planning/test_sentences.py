@@ -31,7 +31,7 @@ def test_containers_with_one_finding_are_one_sentence() -> None:
 
 def test_one_container_is_told_as_it_was() -> None:
     """So is what is of no container."""
-    findings = trust("a"), Reason.UNSURE.say(), Reason.UNSURE.say()
+    findings = trust("a"), Reason.UNSURE.say(mode="sidecar"), Reason.UNSURE.say(mode="sidecar")
     assert findings[:2] == sentences.told(findings)
 
 
