@@ -21,6 +21,16 @@ _ENTRYPOINT: Final = Path(__file__).with_name("dockerd-entrypoint.sh")
 _PAUSE: Final = 'trap "exit 0" TERM INT; while :; do sleep 100000 & wait $!; done'
 _PASSWD: Final = "root:x:0:0:root:/root:/bin/sh\nclient:x:1000:1000::/tmp:/bin/sh\n"
 _GROUP: Final = "root:x:0:\nclient:x:1000:\ndocker:x:2375:\n"
+# Of the image's plugins, which are none of its modules: what the docker command asks of a plugin.
+_PLUGIN: Final = """#!/bin/sh
+case $1 in
+docker-cli-plugin-metadata)
+    echo '{"SchemaVersion":"0.1.0","Vendor":"dinp","Version":"v1.2.3","ShortDescription":"a stand-in"}'
+    ;;
+*) echo "plugin: $*" ;;
+esac
+"""
+_PLUGINS: Final = "usr/local/libexec/docker/cli-plugins"
 _IPTABLES: Final = ("iptables", "iptables-save", "iptables-restore")
 
 
@@ -89,6 +99,8 @@ def _dind(name: str) -> Image:
     image.environment = {"DOCKER_TLS_CERTDIR": "/certs"}
     image.volumes = ("/var/lib/docker",)
     image.files["usr/local/bin/dockerd-entrypoint.sh"] = _ENTRYPOINT.read_text(encoding="utf-8")
+    for plugin in ("docker-buildx", "docker-compose"):
+        image.files[f"{_PLUGINS}/{plugin}"] = _PLUGIN
     # flock is an applet of Alpine's busybox, and not of Debian's.
     for program in ("docker", "docker-init", "openssl", "flock"):
         image.add(f"/usr/bin/{program}")

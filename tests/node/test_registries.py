@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 import trustme
 
+from tests.cluster.installation import yaml_of
 from tests.cluster.processes import wait_until
 from tests.node import pods, registry
 from tests.node.cluster import NodeCluster
@@ -109,6 +110,7 @@ def registries(node: NodeCluster) -> Iterator[Registries]:
         found = Registries(plain, secure, ca)
         _create_config_maps(node, found)
         _start(node, "plain", "refused", "secure", found=found)
+        _start_by_config_file(node, found)
         pods.start(node.api, _NAMESPACE, _hosts_pod())
         yield found
 
@@ -148,6 +150,17 @@ def test_private_ca(node: NodeCluster, registries: Registries, docker: str) -> N
     assert "it runs" in said.splitlines()
     assert _is_built(said)
     assert f"/v2/{docker}/shell/manifests/" in registries.secure.log()
+
+
+@pytest.mark.parametrize("docker", _DOCKERS)
+def test_authority_of_the_config_file(
+    node: NodeCluster, registries: Registries, docker: str
+) -> None:
+    """By sidecar.certificateAuthorities of its namespace a daemon trusts it without a ConfigMap, and so does BuildKit."""
+    said = _said(node, f"by-file-{docker}")
+    assert "it runs" in said.splitlines()
+    assert _is_built(said)
+    assert f"/v2/{docker}/by-file/manifests/" in registries.secure.log()
 
 
 @pytest.mark.parametrize("docker", _DOCKERS)
@@ -224,6 +237,7 @@ def _pod(name: str, docker: str, found: Registries) -> dict[str, Any]:
             f"{secure}/{docker}/shell:1",
             {"dinp.io/daemon-config": _CONFIG, **insecure},
         ),
+        "by-file": (_PUSH_AND_PULL + _BUILD, f"{secure}/{docker}/by-file:1", {}),
         "mirror": (_MIRRORED, hub, {"dinp.io/registry-mirrors": f"http://{plain}"}),
         "http": (_BUILD, hub, {"dinp.io/daemon-config": _HTTP_CONFIG}),
     }[name]
@@ -232,6 +246,18 @@ def _pod(name: str, docker: str, found: Registries) -> dict[str, Any]:
     whole = script.format(image=image, plain=plain, secure=secure, hub=hub, built=_BUILT)
     own = {rules.INJECT: "sidecar", "dinp.io/image": _DOCKERS[docker]}
     return pods.client_pod(f"registries-{name}-{docker}", whole, annotations={**own, **annotations})
+
+
+def _start_by_config_file(node: NodeCluster, found: Registries) -> None:
+    """Pods that say nothing of an authority: the config file does, for their namespace."""
+    authority = found.ca.cert_pem.bytes().decode()
+    other = {"match": [f"not-{_NAMESPACE}"], "sidecar": {"image": "docker:0-dind"}}
+    ours = {"match": ["reg*"], "sidecar": {"certificateAuthorities": authority}}
+    node.dinp.serve(yaml_of({"namespaces": [other, ours]}))
+    try:
+        _start(node, "by-file", found=found)
+    finally:
+        node.dinp.serve()
 
 
 def _hosts_pod() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,8 @@ CLASS: Final = "storage-by-hand"
 _DATA: Final = "/var/lib/docker"
 # By the name of the PersistentVolume, and of its folder on the node.
 _EPHEMERAL, _KEPT, _TAKEN = "storage-ephemeral", "storage-kept", "storage-taken"
-_PVCS: Final = (_KEPT, _TAKEN)
+_OWN: Final = "storage-own"
+_PVCS: Final = (_KEPT, _TAKEN, _OWN)
 _GO_ON: Final = "/go-on"
 
 _IMAGE: Final = "tar -c -C / bin usr/bin/busybox usr/bin/sh | docker import - localhost/shell:1\n"
@@ -35,6 +37,11 @@ mkdir /context
 printf 'FROM localhost/shell:1\\nRUN echo built; echo built >/built\\n' >/context/Dockerfile
 DOCKER_BUILDKIT=1 docker build --progress=plain --tag localhost/built:1 /context
 """
+# With `always` a daemon starts them again, unless it is told to leave a former Pod's alone.
+_ALWAYS: Final = """
+docker run --detach --restart=always --name=former --pull=never localhost/shell:1 busybox sleep 1000
+"""
+_FORMER: Final = "docker ps --all --filter=name=former --format='former: {{.State}}'\n"
 _FILL: Final = """
 docker run --pull=never localhost/shell:1 busybox dd if=/dev/zero of=/filled bs=1M count=100
 sleep 1000
@@ -54,11 +61,21 @@ def started(node: NodeCluster) -> Iterator[None]:
     pods.start(node.api, NAMESPACE, _pod("sized", _IMAGE + _WHERE, "emptydir:2Gi"))
     pods.start(node.api, NAMESPACE, _pod("full", _IMAGE + _FILL, "emptydir:50Mi"))
     pods.start(node.api, NAMESPACE, _pod("ephemeral", _IMAGE + _WHERE, f"ephemeral:{CLASS}:1Gi"))
-    pods.start(node.api, NAMESPACE, _pod("first", _IMAGE + _WHERE + _BUILD, f"pvc:{_KEPT}"))
+    pods.start(
+        node.api, NAMESPACE, _pod("first", _IMAGE + _WHERE + _BUILD + _ALWAYS, f"pvc:{_KEPT}")
+    )
+    pods.start(node.api, NAMESPACE, _of_the_pod())
     pods.start(node.api, NAMESPACE, _pod("holder", _IMAGE + _WAIT, f"pvc:{_TAKEN}"))
     yield
     for name in ("full", "holder", "waiting"):
         node.api.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/storage-{name}")
+
+
+def _of_the_pod() -> dict[str, Any]:
+    """A Pod with a volume of its own for the daemon, as a StatefulSet's claim is."""
+    pod = _pod("volume", _IMAGE + _WHERE, "volume:images")
+    pod["spec"]["volumes"] = [{"name": "images", "persistentVolumeClaim": {"claimName": _OWN}}]
+    return pod
 
 
 def _create_volumes(node: NodeCluster) -> None:
@@ -131,13 +148,30 @@ def test_an_ephemeral_volume_has_the_images(node: NodeCluster) -> None:
 
 
 def test_a_claim_keeps_images_and_layers(node: NodeCluster) -> None:
-    """A second Pod with the claim runs what the first has built, and builds from its cache."""
+    """A second Pod with the claim runs what the first has built, builds from its cache, and runs nothing else."""
     assert _data(_said(node, "first")) == str(_folder(node, _KEPT))
     run = "docker run --rm --pull=never localhost/built:1 busybox cat /built"
-    pods.start(node.api, NAMESPACE, _pod("second", run + _BUILD, f"pvc:{_KEPT}"))
+    pods.start(node.api, NAMESPACE, _pod("second", _FORMER + run + _BUILD, f"pvc:{_KEPT}"))
     said = _said(node, "second")
     assert "built" in said.splitlines()
     assert "CACHED" in said
+    assert "former: exited" in said.splitlines()
+
+
+def test_data_lie_by_the_version_of_docker(node: NodeCluster) -> None:
+    """One directory on the claim for this Docker and image store: another would not read its data."""
+    _said(node, "first")
+    there = [path.name for path in _folder(node, _KEPT).iterdir() if path.is_dir()]
+    (found,) = (name for name in there if name != "lost+found")
+    assert re.fullmatch(r"[0-9][\w.+~-]*-default", found)
+    assert (_folder(node, _KEPT) / found / "containers").is_dir()
+
+
+def test_a_volume_of_the_pod_has_the_images(node: NodeCluster) -> None:
+    """By volume:<name>; the Pod gets no other volume for them."""
+    assert _data(_said(node, "volume")) == str(_folder(node, _OWN))
+    pod = node.api.must("GET", f"/api/v1/namespaces/{NAMESPACE}/pods/storage-volume")
+    assert names.STORAGE not in {volume["name"] for volume in pod["spec"]["volumes"]}
 
 
 def test_a_claim_in_use_is_waited_for(node: NodeCluster) -> None:
