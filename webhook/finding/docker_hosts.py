@@ -84,18 +84,19 @@ def aliases(pod: Pod) -> frozenset[str]:
 def of_container(container: Container, names_: Collection[str]) -> Address | None:
     """The address of its literal DOCKER_HOST, or None; `names_` are names of the loopback."""
     value = pods.env_value(container, "DOCKER_HOST")
+    if not value:
+        return None
     tls = any(pods.env_value(container, name) for name in ("DOCKER_TLS_VERIFY", "DOCKER_TLS"))
-    return address(value, tls=tls, aliases=names_) if value else None
+    return address(value, tls=tls, aliases=names_)
 
 
-def local_hosts(pod: Pod) -> Iterator[LocalHost]:
-    """Yield the containers whose literal DOCKER_HOST is local, but for dinp's own.
+def local_hosts(pod: Pod, names_: Collection[str]) -> Iterator[LocalHost]:
+    """Yield the containers whose literal DOCKER_HOST is local, but for dinp's own; `names_` are those of the loopback.
 
     None beside a dinp-dind: the address is its own, or was before that.
     """
     if dind.in_place(pod) is not None:
         return
-    names_ = aliases(pod)
     for container in pods.containers(pod):
         found = of_container(container, names_)
         if found and found.host == LOCALHOST and not names.is_dinps_container(container["name"]):

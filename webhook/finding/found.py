@@ -55,7 +55,9 @@ def find(pod: Pod, *, judged: bool) -> Found:
         node_mounts = tuple(
             mount for mount in node_mounts if not node_docker.is_others_socket(mount)
         )
-    daemons, unread = pod_daemons.pod_daemons(pod, node_mounts)
+    aliases = docker_hosts.aliases(pod)
+    local = tuple(docker_hosts.local_hosts(pod, aliases))
+    daemons, unread = pod_daemons.pod_daemons(pod, node_mounts, local)
     sockets = frozenset(found.container for found in node_mounts if found.kind is Kind.SOCKET)
     there = dind.in_place(pod)
     # A Pod with a dinp-dind was judged before it had one. What spoke for it then is perhaps gone:
@@ -67,8 +69,8 @@ def find(pod: Pod, *, judged: bool) -> Found:
         others_sockets=others,
         pod_daemons=daemons,
         unread=unread,
-        local_hosts=tuple(docker_hosts.local_hosts(pod)),
-        aliases=docker_hosts.aliases(pod),
+        local_hosts=local,
+        aliases=aliases,
         judgement=triage.judge(pod, node_mounts, daemons, ()) if judged else None,
         dind=there,
         been_here=there is not None or names.has_been_here(pods.labels_of(pod)),
@@ -81,7 +83,8 @@ def find(pod: Pod, *, judged: bool) -> Found:
 def judge(pod: Pod, watchers: Sequence[PodSelector]) -> Judgement:
     """Judge any Pod, also one without the node's Docker."""
     node_mounts = node_docker.node_mounts(pod)
-    daemons = pod_daemons.pod_daemons(pod, node_mounts).daemons
+    local = docker_hosts.local_hosts(pod, docker_hosts.aliases(pod))
+    daemons = pod_daemons.pod_daemons(pod, node_mounts, local).daemons
     return triage.judge(pod, node_mounts, daemons, watchers)
 
 

@@ -21,7 +21,7 @@ from webhook.finding.starts import images, shell_lines, tables
 from webhook.finding.starts.shell_lines import UnreadableError
 from webhook.pods import bounds
 from webhook.pods import pod as pods
-from webhook.pods.pod import Pod
+from webhook.pods.pod import Container, Pod
 
 
 class Listener(NamedTuple):
@@ -62,19 +62,27 @@ _FORWARDERS: Final = frozenset({"ssh", "autossh", "kubectl", "oc"})
 
 def listener(pod: Pod, port: int) -> Listener | None:
     """The first container, other than dinp's, that holds `port`, or None."""
-    left = bounds.SCRIPTS
+    left, number = bounds.SCRIPTS, str(port)
     for container in pods.containers(pod):
         if names.is_dinps_container(container["name"]):
             continue
         if any(_declares(one, port) for one in container.get("ports") or ()):
             return Listener(container["name"], f"declares containerPort {port}")
-        if _BY_IMAGE.get(images.name_and_tag(container)[0].rpartition("/")[2]) == port:
+        if _by_image(container) == port:
             return Listener(container["name"], f"has an image that listens on port {port}")
         words = pods.command_line(container)
-        left -= sum(len(word) for word in words if str(port) in word)
-        if left >= 0 and any(_listens(command, port) for command in _commands(words, port)):
+        naming = sum(len(word) for word in words if number in word)
+        left -= naming
+        if naming == 0 or left < 0:
+            continue
+        if any(_listens(command, port) for command in _commands(words, port)):
             return Listener(container["name"], f"listens on port {port}")
     return None
+
+
+def _by_image(container: Container) -> int | None:
+    name = images.name_and_tag(container)[0] if "proxy" in (container.get("image") or "") else ""
+    return _BY_IMAGE.get(name.rpartition("/")[2])
 
 
 def _declares(one: dict[str, object], port: int) -> bool:

@@ -154,10 +154,10 @@ def variables_below(container: Container, mount_path: str) -> list[str]:
 
 def is_migrated(container: Container) -> bool:
     """Whether an earlier pass has given the container a socket of dinp's instead of the node's."""
-    return any(
-        mount["name"] == names.SOCKET or is_sidecars_socket(mount)
-        for mount in pods.mounts(container)
-    )
+    for mount in pods.mounts(container):
+        if mount["name"] == names.SOCKET or is_sidecars_socket(mount):
+            return True
+    return False
 
 
 def is_sidecars_socket(mount: VolumeMount) -> bool:

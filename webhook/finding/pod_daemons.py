@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from webhook import names
-from webhook.finding import docker_hosts, node_docker
+from webhook.finding import node_docker
+from webhook.finding.docker_hosts import LocalHost
 from webhook.finding.node_docker import Kind, NodeMount
 from webhook.finding.starts import command_lines, images, tables
 from webhook.finding.starts.command_lines import Started
@@ -60,8 +61,9 @@ class _Line(NamedTuple):
     why: str = ""
 
 
-def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> PodDaemons:
-    """Which containers run a daemon of the Pod's own; `found` is what it mounts of the node.
+def pod_daemons(pod: Pod, found: Sequence[NodeMount], local: Iterable[LocalHost]) -> PodDaemons:
+    """Which containers run a daemon of the Pod's own; `found` is what it mounts of the node, `local`
+    which of its DOCKER_HOSTs lead into the Pod.
 
     | container | own daemon |
     |---|---|
@@ -76,7 +78,7 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> PodDaemons:
     """
     clients = {mount.container for mount in found if mount.kind is Kind.SOCKET}
     preset = pods.labels_of(pod).get("preset-dind-enabled") == "true"
-    users = {local.container for local in docker_hosts.local_hosts(pod)}
+    users = {one.container for one in local}
     daemons: list[PodDaemon] = []
     unread: list[Unread] = []
     left = bounds.SCRIPTS
@@ -107,6 +109,8 @@ def _how(container: Container, lines: Iterable[_Line]) -> tuple[str, list[Unread
         return f"runs {image}", []
     unread: list[Unread] = []
     for line in lines:
+        if not (line.why or tables.MENTIONS.search(" ".join(line.words))):
+            continue
         started = Started(unreadable=line.why) if line.why else command_lines.started(line.words)
         if started.daemon:
             return f"runs {image or started.daemon}", []
@@ -117,13 +121,13 @@ def _how(container: Container, lines: Iterable[_Line]) -> tuple[str, list[Unread
 
 
 def _switched_on(container: Container) -> str:
-    env = {var["name"]: var for var in pods.env(container)}  # the last of a name counts
-    for name, var in env.items():
-        switch = tables.SWITCHES.get(name)
-        value = (var.get("value") or "")[: bounds.NAME].strip().lower()
-        if switch is None or value not in tables.ON:
-            continue
-        if images.is_privileged(container) or not switch.privileged:
+    env = pods.env(container)
+    switches = {
+        var["name"]: var for var in env if var["name"] in tables.SWITCHES
+    }  # the last counts
+    for name, var in switches.items():
+        is_on = (var.get("value") or "")[: bounds.NAME].strip().lower() in tables.ON
+        if is_on and (images.is_privileged(container) or not tables.SWITCHES[name].privileged):
             return f"sets {name}"
     return ""
 
@@ -131,13 +135,15 @@ def _switched_on(container: Container) -> str:
 def _lines(container: Container) -> Iterator[_Line]:
     yield _Line("its command", pods.command_line(container))
     for var in pods.env(container):
-        text = (var.get("value") or "")[: bounds.COMMAND]
-        if text and var["name"] in tables.SCRIPT_VARIABLES:
-            yield _Line(var["name"], ("sh", "-c", text))
-        elif text and var["name"] in tables.ENCODED_VARIABLES:
-            yield _Line(var["name"], ("sh", "-c", _decoded(text)))
-        elif text and var["name"] == tables.PROWS_OPTIONS:
+        name = var["name"]
+        if name not in tables.COMMAND_VARIABLES or not (value := var.get("value")):
+            continue
+        text = value[: bounds.COMMAND]
+        if name == tables.PROWS_OPTIONS:
             yield _of_prow(text)
+        else:
+            script = _decoded(text) if name in tables.ENCODED_VARIABLES else text
+            yield _Line(name, ("sh", "-c", script))
 
 
 def _decoded(text: str) -> str:

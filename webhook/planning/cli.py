@@ -28,6 +28,7 @@ MOUNTS: Final = (
     _mount("/usr/local/bin/docker", "docker"),
     *(_mount(f"{_FOLDER}/{plugin}", plugin) for plugin in PLUGINS),
 )
+_PLUGIN_FILES: Final = frozenset(mount["subPath"] for mount in MOUNTS[1:])
 _AT_OR_ABOVE: Final = frozenset(
     "/".join(parts[:length]) or "/"
     for parts in (mount["mountPath"].split("/") for mount in MOUNTS)
@@ -59,7 +60,6 @@ def is_dockers(text: str) -> bool:
 
 def left_over(container: Container) -> Iterator[tuple[int, VolumeMount]]:
     """Mounts that a pass with `dinp.io/cli` has made: without it there are no plugins in the volume."""
-    plugins = {(mount["name"], mount["subPath"]) for mount in MOUNTS[1:]}
     for at, mount in enumerate(pods.mounts(container)):
-        if (mount["name"], mount.get("subPath")) in plugins:
+        if mount["name"] == names.RUN and mount.get("subPath") in _PLUGIN_FILES:
             yield at, mount

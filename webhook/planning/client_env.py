@@ -80,8 +80,10 @@ def client_env(
         warnings.append(Reason.ENV_FROM.say(container=name))
     there = env.get("DOCKER_HOST")
     known = {"", *(at.docker_host for at in (endpoint, former) if at), *endpoint.spellings}
-    is_known = docker_hosts.of_container(container, aliases) in _addresses(known)
-    if there is not None and not is_known and not _is_replaceable(there, known, node_paths):
+    if there is not None and not (
+        _is_replaceable(there, known, node_paths)
+        or docker_hosts.of_container(container, aliases) in _addresses(known)
+    ):
         value = "valueFrom" if there.get("valueFrom") else there.get("value") or ""
         warnings.append(_kept(name, there, value, exports=exports))
         return ClientEnv(value, warnings=tuple(warnings))

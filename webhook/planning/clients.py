@@ -184,6 +184,8 @@ def _left_over(
     made = {(mount["name"], mount["mountPath"]) for mount in (former.mounts if former else ())}
     kept = {(mount["name"], mount["mountPath"]) for mount in wanted}
     for at, mount in enumerate(pods.mounts(container)):
+        if not names.is_dinps_volume(mount["name"]):
+            continue
         one = mount["name"], pods.clean_path(mount["mountPath"])
         if one not in kept and (one in made or mount["name"].startswith(names.SHARE_PREFIX)):
             yield Replacement(at, mount["name"], None)

@@ -47,6 +47,8 @@ def _caches(
     nodes = {(found.container, found.at) for found in seen.node_mounts}
     for container in chosen:
         for at, mount in enumerate(pods.mounts(container)):
+            if "docker" not in mount["mountPath"]:  # cleaning takes nothing out of a name
+                continue
             path = pods.clean_path(mount["mountPath"])
             # A socket that an earlier pass has migrated is there, too, if somebody wants it so.
             is_users = not names.is_dinps_volume(mount["name"])

@@ -84,6 +84,8 @@ def test_local_hosts() -> None:
         build.container("d"),
     ]
     pod = build.pod(*containers)
-    assert [LocalHost("a", "localhost:9", 9)] == [*docker_hosts.local_hosts(pod)]
+    assert [LocalHost("a", "localhost:9", 9)] == [
+        *docker_hosts.local_hosts(pod, docker_hosts.aliases(pod))
+    ]
     ours = build.container("dinp-dind", volumeMounts=[build.mount("dinp-run", "/dinp")])
-    assert [] == [*docker_hosts.local_hosts(build.pod(*containers, initContainers=[ours]))]
+    assert [] == [*docker_hosts.local_hosts(build.pod(*containers, initContainers=[ours]), ())]

@@ -9,12 +9,18 @@ from typing import Any
 import pytest
 
 from tests.webhook import small_pods as build
-from webhook.finding import pod_daemons
-from webhook.finding.pod_daemons import Unread
+from webhook.finding import docker_hosts, pod_daemons
+from webhook.finding.pod_daemons import PodDaemons, Unread
 from webhook.finding.starts import tables
 from webhook.pods import bounds
+from webhook.pods.pod import Pod
 
 PRIVILEGED = {"securityContext": {"privileged": True}}
+
+
+def _found(pod: Pod) -> PodDaemons:
+    local = docker_hosts.local_hosts(pod, docker_hosts.aliases(pod))
+    return pod_daemons.pod_daemons(pod, (), local)
 
 
 def var(name: str, value: str) -> list[dict[str, str]]:
@@ -22,7 +28,7 @@ def var(name: str, value: str) -> list[dict[str, str]]:
 
 
 def daemons(*containers: Any, **spec: Any) -> list[str]:
-    found = pod_daemons.pod_daemons(build.pod(*containers, **spec), ()).daemons
+    found = _found(build.pod(*containers, **spec)).daemons
     return [daemon.where for daemon in found]
 
 
@@ -158,7 +164,7 @@ PROW = "it is not the JSON that Prow writes"
 )  # fmt: skip
 def test_what_cannot_be_read(expected: Unread | None, fields: dict[str, Any]) -> None:
     """It is told, with whether it may start a daemon: nobody guesses."""
-    found = pod_daemons.pod_daemons(build.pod(build.container("x", **fields)), ())
+    found = _found(build.pod(build.container("x", **fields)))
     assert ([] if expected is None else [expected]) == [*found.unread]
     assert (expected is None and "env" in fields) == bool(found.daemons)
 
@@ -169,7 +175,7 @@ def test_so_much_of_all_containers_is_read() -> None:
     many = [
         build.container(f"c{at}", command=["sh", "-c", f"{filler}; dockerd"]) for at in range(3)
     ]
-    found = pod_daemons.pod_daemons(build.pod(*many), ())
+    found = _found(build.pod(*many))
     assert ["container c0 runs dockerd", "container c1 runs dockerd"] == [
         daemon.where for daemon in found.daemons
     ]

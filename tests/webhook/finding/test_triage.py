@@ -30,7 +30,7 @@ def a_pod(*containers: dict[str, Any], metadata: dict[str, Any] | None = None, *
 
 def own_daemon(pod: Pod) -> str | None:
     """Where the first daemon of the Pod's own runs."""
-    found = pod_daemons.pod_daemons(pod, node_docker.node_mounts(pod))
+    found = pod_daemons.pod_daemons(pod, node_docker.node_mounts(pod), ())
     return next((daemon.where for daemon in found.daemons), None)
 
 

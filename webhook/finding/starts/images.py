@@ -20,6 +20,7 @@ from webhook.pods import image
 from webhook.pods.pod import Container
 
 _LIKE_DIND: Final = re.compile(r"-(?:dind\d*|docker-in-docker|docker-daemon|dockerd)-")
+_MAY_BE: Final = re.compile("docker|dind", re.IGNORECASE)
 _SEPARATORS: Final = re.compile(r"[\W_]+")
 _CLIENTS: Final = frozenset({"cli", "git"})
 _FIRST_PLAIN_DIND: Final = 23
@@ -34,6 +35,8 @@ def name_and_tag(container: Container) -> tuple[str, str]:
 
 def is_dind(container: Container) -> bool:
     """Whether its image starts a daemon by itself, in a container that has no command."""
+    if not _MAY_BE.search(container.get("image") or ""):
+        return False
     name, tag = name_and_tag(container)
     name = name.rpartition("/")[2]
     if name == "docker":

@@ -188,3 +188,4 @@ ENCODED_VARIABLES: Final = {
 }
 # JSON with the words of the command in `args` (sigs.k8s.io/prow, pkg/entrypoint.Options).
 PROWS_OPTIONS: Final = "ENTRYPOINT_OPTIONS"
+COMMAND_VARIABLES: Final = frozenset({*SCRIPT_VARIABLES, *ENCODED_VARIABLES, PROWS_OPTIONS})
