@@ -31,6 +31,7 @@ from webhook.asking.config import Config
 from webhook.asking.rules import INJECT, MODES
 from webhook.asking.watchers import WATCHERS
 from webhook.finding.found import judge
+from webhook.finding.triage import Verdict
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT.parent / "shared" / "corpus"
@@ -189,7 +190,10 @@ def print_confusion(rows: list[Row]) -> bool:
         print(f"{expect:10}" + "".join(f"{matrix[expect, v] or '-':>10}" for v in verdicts))
     scored = [(row, verdict) for row, verdict in judged if row.expect != NO_VERDICT]
     right = sum(row.expect == verdict for row, verdict in scored)
-    print(f"triage right: {right} of {len(scored)} ({right / len(scored):.1%})")
+    unsure = sum(row.expect != verdict == Verdict.UNSURE.value for row, verdict in scored)
+    wrong = len(scored) - right - unsure
+    share = f"{right / len(scored):.1%}"
+    print(f"triage right: {right} of {len(scored)} ({share}), unsure: {unsure}, wrong: {wrong}")
     for row, verdict in scored:
         if row.expect != verdict:
             print(f"  {row.name}: expected {row.expect}, judged {verdict}")

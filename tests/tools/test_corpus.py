@@ -45,7 +45,7 @@ def test_right_verdicts(tmp_path: Path) -> None:
     """A corpus whose verdicts are right, and whose Pods come out valid, ends with exit code 0."""
     result = run(a_corpus(tmp_path, "migrate", "migrate"))
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "triage right: 2 of 2 (100.0%)" in result.stdout
+    assert "triage right: 2 of 2 (100.0%), unsure: 0, wrong: 0" in result.stdout
 
 
 def test_pods_changed_that_must_not_be(tmp_path: Path) -> None:
