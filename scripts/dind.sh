@@ -18,6 +18,7 @@
 #   /var/lib/dinp             the copy of daemon.json that dockerd reads; the admin's authorities
 #   /usr/local/sbin/runc      a script that gives containers the daemon's OOM score
 #   /var/run/docker.pid       removed before dockerd starts: a crash leaves it behind
+#   /dev/termination-log      why it ends, for the container's status
 #   /sys/fs/cgroup            cgroup v2 only: of this container, so that limits hold
 #
 # The variables, which nobody but dinp can set:
@@ -48,13 +49,21 @@ root=''   # dockerd's directory; empty: as its arguments say
 # The kubelet sends TERM; dockerd then stops its containers, and `keep_running` waits for it.
 end() {
     stop=1
+    [ -n "$ready" ] || note "dockerd had not answered when its container was told to end"
     [ -z "$daemon" ] || kill "$daemon" || :
 }
 trap end TERM INT
 
 die() {
     echo "dinp: $*" >&2
+    note "$*"
     exit 1
+}
+
+# For the container's status, as the log goes with the Pod. Where there is no note and the
+# container fails, the kubelet takes the end of the log: so dockerd's own last words have none.
+note() {
+    { echo "dinp: $*" >/dev/termination-log; } 2>/dev/null || :
 }
 
 # Sets config, where the user's ConfigMap is; data, dockerd's directory; and own, dinp's.
@@ -242,6 +251,12 @@ default_interface() {
         $2 == "00" && $10 != "lo" { print $10; exit }' /proc/net/route /proc/net/ipv6_route
 }
 
+# Node.js 17 to 19 take [::1] alone for localhost. RootlessKit forwards from 127.0.0.1 alone.
+has_ipv6_loopback() {
+    [ "$own" = /var/lib/dinp ] &&
+        grep -q '^00000000000000000000000000000001 ' /proc/net/if_inet6 2>/dev/null
+}
+
 # Docker takes 1500 where nobody says another one. In an overlay network the Pod's interface has
 # less, and packets of builds would be lost without a word.
 find_mtu() {
@@ -370,7 +385,10 @@ keep_running() {
             wait "$daemon" || :
         done
         if [ -z "$stop" ]; then
-            [ -n "$ready" ] || die "dockerd ended before it was ready"
+            if [ -z "$ready" ]; then
+                echo "dinp: dockerd ended before it was ready" >&2
+                exit 1
+            fi
             echo "dinp: starting dockerd again" >&2
             sleep 1
         fi
@@ -404,6 +422,10 @@ main() {
         fi
         case $arg in
         --mtu=*) mtu=${arg#*=} ;;
+        --host=tcp://127.0.0.1:*)
+            set -- "$@" "$arg"
+            ! has_ipv6_loopback || set -- "$@" "--host=tcp://[::1]:${arg##*:}"
+            ;;
         --data-root=*)
             arg=${arg#*=}
             set -- "$@" "--data-root=${root:-$arg}"

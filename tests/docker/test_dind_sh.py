@@ -52,6 +52,7 @@ MOVED = (
     "/usr/local/sbin",
     "/usr/local/libexec",
     "/sys/",
+    "/dev/termination-log",
 )
 
 ROUTE_HEADER = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
@@ -229,6 +230,7 @@ def test_means_the_same_to_the_kubelet() -> None:
 TESTED = {
     "end": "test_term_before_there_is_a_daemon",
     "die": "test_an_error_is_one_line",
+    "note": "test_an_error_is_noted",
     "find_directories": "test_directories",
     "lock_data_directory": "test_data_directory_in_use",
     "find_data_root": "test_data_that_outlive_the_pod",
@@ -240,6 +242,7 @@ TESTED = {
     "issue": "test_certificates",
     "make_certificates": "test_certificates",
     "default_interface": "test_mtu_is_that_of_the_default_interface",
+    "has_ipv6_loopback": "test_listens_on_the_ipv6_loopback",
     "find_mtu": "test_mtu_is_that_of_the_default_interface",
     "dockerd_knows": "test_mtu_of_user_networks_where_dockerd_can",
     "link_socket": "test_links_lead_to_the_socket",
@@ -323,6 +326,24 @@ def test_mtu_of_daemon_json(container: Container) -> None:
     assert container.run() == ["dockerd", config_file, "--mtu=1380"]
 
 
+LO_IPV6 = f"{'0' * 31}1 01 80 10 80       lo\n"
+ETH_IPV6 = f"fe80{'0' * 27}1 02 40 20 80     eth0\n"
+
+
+@pytest.mark.parametrize("port", ["2375", "2376"])
+@pytest.mark.parametrize(("uid", "there"), [("0", True), ("0", False), ("1000", True)])
+def test_listens_on_the_ipv6_loopback(
+    container: Container, uid: str, there: bool, port: str
+) -> None:
+    """Where lo has it, beside 127.0.0.1: some clients take localhost for it. Not rootless."""
+    container.write("/uid", f"{uid}\n")
+    container.write("/proc/net/if_inet6", ETH_IPV6 + LO_IPV6 * there)
+    args = container.run(f"--host=tcp://127.0.0.1:{port}", "--tls=false")
+    there = there and uid == "0"
+    assert there == (f"--host=tcp://[::1]:{port}" in args)
+    assert f"--host=tcp://127.0.0.1:{port}" in args
+
+
 def test_mtu_that_nobody_knows(container: Container) -> None:
     """An interface without one, such as of a runtime that hides it, is left to Docker."""
     container.write("/proc/net/route", IPV4_ROUTES)
@@ -372,6 +393,16 @@ def test_directories(container: Container, uid: str, data: str, own: str) -> Non
 def test_an_error_is_one_line(container: Container) -> None:
     """On stderr, by whose it is; then nothing more happens."""
     assert (1, "", "dinp: a  b *\n") == container.call("die 'a  b' '*'; echo more")
+
+
+def test_an_error_is_noted(container: Container) -> None:
+    """For the container's status; where the kubelet has made no file for it, nothing is said of that."""
+    container.write("/dev/termination-log", "")
+    assert (1, "", "dinp: a  b\n") == container.call("die 'a  b'")
+    assert container.path("/dev/termination-log").read_text() == "dinp: a  b\n"
+    container.path("/dev/termination-log").unlink()
+    container.path("/dev").rmdir()
+    assert (1, "", "dinp: a  b\n") == container.call("die 'a  b'")
 
 
 @pytest.mark.parametrize("mounted", [True, False], ids=["ConfigMap", "/etc/docker"])
@@ -862,6 +893,7 @@ def test_the_wait_for_an_answer_ends(container: Container) -> None:
 
 def test_crashed_daemon_is_restarted_in_place(container: Container) -> None:
     """A container that ended non-zero fails ARC's Pods and Tekton's steps: so it does not end."""
+    container.write("/dev/termination-log", "")
     process = container.start()
     container.wait_for("up")
     for runs in (2, 3):
@@ -873,6 +905,7 @@ def test_crashed_daemon_is_restarted_in_place(container: Container) -> None:
         assert not container.path("/var/run/docker.pid").exists()
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
+    assert container.path("/dev/termination-log").read_text() == ""
 
 
 def test_daemon_that_never_was_ready_is_an_error(container: Container) -> None:
@@ -881,8 +914,21 @@ def test_daemon_that_never_was_ready_is_an_error(container: Container) -> None:
     process = container.start("--nonsense")
     _, said = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert "dinp: dockerd ended before it was ready\n" in said
+    assert said.endswith("dinp: dockerd ended before it was ready\n")
     assert container.runs() == 1
+    assert not container.path("/dev/termination-log").exists()  # so the status has dockerd's words
+
+
+def test_a_daemon_that_never_answered_is_noted(container: Container) -> None:
+    """Exit 0 for the controllers that fail a Pod for less, and the reason in the status all the same."""
+    container.write("/dev/termination-log", "")
+    container.write("/bin/docker", "#!/bin/sh\nexit 1\n")
+    process = container.start()
+    container.wait_for("up")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    noted = container.path("/dev/termination-log").read_text()
+    assert noted == "dinp: dockerd had not answered when its container was told to end\n"
 
 
 def test_term_is_forwarded_and_waited_for(container: Container) -> None:

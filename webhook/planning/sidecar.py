@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import scripts
 from webhook import names
@@ -59,7 +59,10 @@ def container(
     }
     if resources is not None:
         fresh["resources"] = resources
-    return {**fresh, "startupProbe": _startup_probe(settings)}  # type: ignore[typeddict-unknown-key]  # not read, so not in the slice
+    # Without a note of dind.sh's the status has the end of the log: dockerd's reason not to start.
+    policy = "FallbackToLogsOnError"
+    unread = {"startupProbe": _startup_probe(settings), "terminationMessagePolicy": policy}
+    return cast("Container", {**fresh, **unread})
 
 
 def script(args: Sequence[str]) -> str:
