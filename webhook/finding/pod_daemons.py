@@ -7,7 +7,7 @@ with `cat` is a client, common in Jenkinsfiles, and `image-cleaner-dind` is no d
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -70,13 +70,15 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> PodDaemons:
     | its image starts one (`images`), and is left to | yes |
     | its command starts one, behind wrappers and in a shell too (`command_lines`) | yes |
     | so does the command in BUILDKITE_COMMAND or its like, or in Prow's ENTRYPOINT_OPTIONS | yes |
+    | so does its postStart hook: Coder's templates and dev containers have one | yes |
     | the same image, but the command is `cat`, `sleep`, `docker build`, ... | no: a client |
-    | another container has a local DOCKER_HOST, and this one looks like what it leads to | yes |
+    | another container has a local DOCKER_HOST, by TCP or a socket in a volume of the Pod, and this one looks like what it leads to | yes |
     | any without the node's socket, in a Pod with the label preset-dind-enabled=true (Prow) | yes |
     """
     clients = {mount.container for mount in found if mount.kind is Kind.SOCKET}
     preset = pods.labels_of(pod).get("preset-dind-enabled") == "true"
     users = {local.container for local in docker_hosts.local_hosts(pod)}
+    volumes = docker_hosts.socket_volumes(pod)
     daemons: list[PodDaemon] = []
     unread: list[Unread] = []
     left = bounds.SCRIPTS
@@ -90,7 +92,7 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> PodDaemons:
         how, not_read = _how(container, [*map(_too_long, lines)] if left < 0 else lines)
         unread += not_read
         others = len(users) > (name in users)
-        if how := how or (_serves(container) if others else ""):
+        if how := how or _serves(container, others=others, volumes=volumes):
             daemons.append(PodDaemon(container, f"container {name} {how}"))
         elif preset and name not in clients:
             daemons.append(PodDaemon(container, "label preset-dind-enabled is true"))
@@ -130,6 +132,8 @@ def _switched_on(container: Container) -> str:
 
 def _lines(container: Container) -> Iterator[_Line]:
     yield _Line("its command", pods.command_line(container))
+    if container.get("lifecycle"):
+        yield _Line("its postStart hook", pods.hook_after_start(container))
     for var in pods.env(container):
         text = (var.get("value") or "")[: bounds.COMMAND]
         if text and var["name"] in tables.SCRIPT_VARIABLES:
@@ -171,15 +175,22 @@ def _too_long(line: _Line) -> _Line:
     return line._replace(why="it is too long") if _size(line) else line
 
 
-def _serves(container: Container) -> str:
-    """Whether it looks like a daemon that others reach by a local DOCKER_HOST.
+def _serves(container: Container, *, others: bool, volumes: Collection[str]) -> str:
+    """Whether it looks like a daemon that others reach by a local DOCKER_HOST, which they have by TCP,
+    or by a socket in `volumes`.
 
-    It is privileged, its image is left to run, and it has the name, the data directory or the port of one.
+    It is privileged, and its image is left to run. By TCP it has the name, the data directory or the
+    port of one; a volume it mounts, without a DOCKER_HOST of its own.
     """
     if not images.is_privileged(container) or not images.runs_its_own(container):
         return ""
-    name = container["name"]
-    is_named = name == "docker" or images.is_like_dind(name)
-    has_data = any(pods.clean_path(one["mountPath"]) in _DATA for one in pods.mounts(container))
-    has_port = any(one.get("containerPort") in _PORTS for one in container.get("ports") or ())
-    return "serves a local DOCKER_HOST" if is_named or has_data or has_port else ""
+    mounts = pods.mounts(container)
+    serves = any(one["name"] in volumes for one in mounts)
+    serves = serves and not pods.env_value(container, "DOCKER_HOST")
+    if others and not serves:
+        name = container["name"]
+        is_named = name == "docker" or images.is_like_dind(name)
+        has_data = any(pods.clean_path(one["mountPath"]) in _DATA for one in mounts)
+        has_port = any(one.get("containerPort") in _PORTS for one in container.get("ports") or ())
+        serves = is_named or has_data or has_port
+    return "serves a local DOCKER_HOST" if serves else ""

@@ -88,6 +88,71 @@ def test_another_image_named_like_dind(is_daemon: bool, image: str, args: list[s
     assert how(image=image, command=["sleep"], args=args, **PRIVILEGED) is None
 
 
+@pytest.mark.parametrize(
+    ("is_daemon", "command"),
+    [
+        (True, ["/entrypoint.sh"]),
+        (True, ["/usr/bin/tini", "--", "/usr/local/bin/entrypoint.sh"]),
+        (True, ["supervisord", "-n"]),
+        (True, ["/sbin/init"]),
+        (False, ["sh", "-c", "sleep infinity"]),
+        (False, ["./entrypoint.sh.test"]),
+    ],
+)
+def test_an_entrypoint_of_images_as_the_command(is_daemon: bool, command: list[str]) -> None:
+    """It leaves an image named like dind to run, and Docker's own image to its client."""
+    image = "team/agent-dind:3"
+    expected = f"runs image {image}" if is_daemon else None
+    assert expected == how(image=image, command=command, **PRIVILEGED)
+    assert how(image=image, command=command) is None
+    assert how(image="docker:28-dind", command=["docker-entrypoint.sh"], **PRIVILEGED) is None
+
+
+def test_a_hook_after_the_start() -> None:
+    """The kubelet runs the command of postStart in the container."""
+
+    def after_start(*command: str) -> str | None:
+        return how(command=["sleep", "9"], lifecycle={"postStart": {"exec": {"command": command}}})
+
+    assert "runs dockerd" == after_start("sh", "-c", "dockerd > /log 2>&1 &")
+    assert after_start("sh", "-c", "pgrep dockerd") is None
+    assert after_start() is None
+    assert how(lifecycle={"preStop": {"exec": {"command": ["dockerd"]}}}) is None
+    fields = {"lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "dockerd '"]}}}}
+    found = pod_daemons.pod_daemons(build.pod(build.container("x", **fields)), ())
+    assert [Unread("x", "its postStart hook", "a quote has no end", True)] == [*found.unread]
+
+
+@pytest.mark.parametrize(
+    ("is_daemon", "host", "source", "fields"),
+    [
+        (True, "unix:///run/e/docker.sock", {"emptyDir": {}}, {}),
+        (True, "unix:///run/e/docker.sock", {"persistentVolumeClaim": {"claimName": "c"}}, {}),
+        (False, "unix:///run/e/docker.sock", {"emptyDir": {}}, {"command": ["sleep"]}),
+        (False, "unix:///run/e/docker.sock", {"emptyDir": {}}, {"securityContext": {}}),
+        (False, "unix:///run/e/docker.sock", {"emptyDir": {}}, {"volumeMounts": []}),
+        (False, "unix:///run/e/docker.sock", {"hostPath": {"path": "/run/e"}}, {}),
+        (False, "unix:///run/e/in/docker.sock", {"emptyDir": {}}, {}),
+        (False, "unix:///elsewhere/docker.sock", {"emptyDir": {}}, {}),
+        (
+            *(False, "unix:///run/e/docker.sock", {"emptyDir": {}}),
+            {"env": var("DOCKER_HOST", "unix:///x/docker.sock")},
+        ),
+    ],
+)
+def test_what_puts_the_socket_into_a_volume(
+    is_daemon: bool, host: str, source: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    """A privileged container left to run, that has the volume with the socket of another's DOCKER_HOST."""
+    inner = build.mount("inner", "/run/e/in")
+    mounts = [inner, build.mount("shared", "/run/e/")]
+    user = build.container("user", env=var("DOCKER_HOST", host), volumeMounts=mounts)
+    there = {**PRIVILEGED, "volumeMounts": [build.mount("shared", "/out")], **fields}
+    volumes = [{"name": "shared", **source}, {"name": "inner", "emptyDir": {}}]
+    expected = ["container engine serves a local DOCKER_HOST"] if is_daemon else []
+    assert expected == daemons(user, build.container("engine", **there), volumes=volumes)
+
+
 @pytest.mark.parametrize("name", tables.SWITCHES)
 def test_each_switch(name: str) -> None:
     """On in any spelling; where others may mean something else by it, only in a privileged container."""
