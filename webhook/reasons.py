@@ -265,6 +265,11 @@ class Reason(Enum):
         Effect.WARNING,
         "{containers}: DOCKER_HOST is {value!r} already and stays so: what reads DOCKER_HOST {uses}{hint}",
     )
+    DOCKER_CONTEXT = (
+        "docker_context",
+        Effect.WARNING,
+        "{containers}: DOCKER_CONTEXT is {value!r}, but DOCKER_HOST goes before it and leads to the daemon that dinp provides; to keep the context, leave the container out of dinp.io/containers",
+    )
     UNREAD_VARIABLE = (
         "unread_variable",
         Effect.WARNING,
