@@ -51,6 +51,7 @@ STARTS: Final = (
     *_scripts("docker-daemon", "the same"),
     *_scripts("dind", "the same"),
     Start("docker-init.sh", (), "docker-init.sh", "devcontainers/features, docker-in-docker"),
+    Start("envbox", (_NAME,), "envbox docker", "Coder's: a daemon and the workspace in it"),
     Start("service", (_NAME, _AGAIN), "service docker start", "System V init: Debian, Ubuntu"),
     Start("invoke-rc.d", (_NAME, _AGAIN), "service docker start", "what Debian's service calls"),
     Start("rc-service", (_NAME, _AGAIN), "service docker start", "OpenRC: Alpine"),
@@ -72,7 +73,7 @@ ENTRYPOINTS: Final = words(
 # A text without any of these words starts no daemon, and is not taken apart.
 MENTIONS: Final = re.compile(
     "dockerd|wrapdocker|start[-_](?:docker|dind)|(?:docker|daemon|dind)[-_]start|docker-init|"
-    r"(?:service|rc\.d|init\.d|systemctl)\b[^\n;&|]{0,60}docker|podman\b[^\n;&|]{0,60}service"
+    r"(?:service|rc\.d|init\.d|systemctl)\b[^\n;&|]{0,60}docker|envbox|podman\b[^\n;&|]{0,60}service"
 )
 
 
