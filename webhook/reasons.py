@@ -192,6 +192,11 @@ class Reason(Enum):
         Effect.BLOCKED,
         "Drone's runner updates its Pods with a client of Kubernetes 0.21, which drops restartPolicy of init containers, so the API server would refuse every step of a Pod with a sidecar; dinp.io/inject: daemonset or service works, where the namespace allows it",
     )
+    FARGATE = (
+        "fargate",
+        Effect.BLOCKED,
+        "AWS Fargate starts no Pod with a privileged container, and has no DaemonSets; dinp.io/inject: service works, where the namespace allows it",
+    )
     HOST_USERS = (
         "host_users",
         Effect.BLOCKED,
