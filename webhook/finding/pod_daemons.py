@@ -72,6 +72,7 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> PodDaemons:
     | so does the command in BUILDKITE_COMMAND or its like, or in Prow's ENTRYPOINT_OPTIONS | yes |
     | so does its postStart hook: Coder's templates and dev containers have one | yes |
     | the same image, but the command is `cat`, `sleep`, `docker build`, ... | no: a client |
+    | it is privileged, its image is left to run, and a volume of the Pod's own is at /var/lib/docker | yes |
     | another container has a local DOCKER_HOST, by TCP or a socket in a volume of the Pod, and this one looks like what it leads to | yes |
     | any without the node's socket, in a Pod with the label preset-dind-enabled=true (Prow) | yes |
     """
@@ -79,6 +80,7 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> PodDaemons:
     preset = pods.labels_of(pod).get("preset-dind-enabled") == "true"
     users = {local.container for local in docker_hosts.local_hosts(pod)}
     volumes = docker_hosts.socket_volumes(pod)
+    nodes = {mount.mount["name"] for mount in found if mount.kind is Kind.STATE}
     daemons: list[PodDaemon] = []
     unread: list[Unread] = []
     left = bounds.SCRIPTS
@@ -92,7 +94,8 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> PodDaemons:
         how, not_read = _how(container, [*map(_too_long, lines)] if left < 0 else lines)
         unread += not_read
         others = len(users) > (name in users)
-        if how := how or _serves(container, others=others, volumes=volumes):
+        how = how or _serves(container, others=others, volumes=volumes)
+        if how := how or ("" if name in clients else _has_data(container, nodes)):
             daemons.append(PodDaemon(container, f"container {name} {how}"))
         elif preset and name not in clients:
             daemons.append(PodDaemon(container, "label preset-dind-enabled is true"))
@@ -184,13 +187,25 @@ def _serves(container: Container, *, others: bool, volumes: Collection[str]) -> 
     """
     if not images.is_privileged(container) or not images.runs_its_own(container):
         return ""
-    mounts = pods.mounts(container)
-    serves = any(one["name"] in volumes for one in mounts)
+    serves = any(one["name"] in volumes for one in pods.mounts(container))
     serves = serves and not pods.env_value(container, "DOCKER_HOST")
     if others and not serves:
         name = container["name"]
         is_named = name == "docker" or images.is_like_dind(name)
-        has_data = any(pods.clean_path(one["mountPath"]) in _DATA for one in mounts)
         has_port = any(one.get("containerPort") in _PORTS for one in container.get("ports") or ())
-        serves = is_named or has_data or has_port
+        serves = is_named or has_port or bool(_has_data(container, ()))
     return "serves a local DOCKER_HOST" if serves else ""
+
+
+def _has_data(container: Container, nodes: Collection[str]) -> str:
+    """Whether a privileged container whose image is left to run has a volume for a daemon's data.
+
+    Agents have one whose entrypoint starts dockerd: overlayfs needs it. Not one of `nodes`, which shows
+    the data of the node's daemon.
+    """
+    if not images.is_privileged(container) or not images.runs_its_own(container):
+        return ""
+    for mount in pods.mounts(container):
+        if pods.clean_path(mount["mountPath"]) in _DATA and mount["name"] not in nodes:
+            return f"has a volume for a daemon's data at {mount['mountPath']}"
+    return ""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import small_pods as build
-from webhook.finding import pod_daemons
+from webhook.finding import node_docker, pod_daemons
 from webhook.finding.pod_daemons import Unread
 from webhook.finding.starts import tables
 from webhook.pods import bounds
@@ -106,6 +106,39 @@ def test_an_entrypoint_of_images_as_the_command(is_daemon: bool, command: list[s
     assert expected == how(image=image, command=command, **PRIVILEGED)
     assert how(image=image, command=command) is None
     assert how(image="docker:28-dind", command=["docker-entrypoint.sh"], **PRIVILEGED) is None
+
+
+@pytest.mark.parametrize(
+    ("is_daemon", "source", "fields"),
+    [
+        (True, {"emptyDir": {}}, {}),
+        (True, {"persistentVolumeClaim": {"claimName": "c"}}, {"command": ["/entrypoint.sh"]}),
+        (True, {"hostPath": {"path": "/mnt/dind"}}, {}),
+        (False, {"hostPath": {"path": "/var/lib/docker"}}, {}),
+        (False, {"emptyDir": {}}, {"command": ["sh", "-c", "make"]}),
+        (False, {"emptyDir": {}}, {"securityContext": {}}),
+        (False, {"emptyDir": {}}, {"image": "docker:28-cli", "args": ["build", "."]}),
+    ],
+)
+def test_a_volume_for_a_daemons_data(
+    is_daemon: bool, source: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    """An agent whose entrypoint starts dockerd has one; a client of the node's socket is none, whatever it has."""
+    volumes = [{"name": "graph", **source}, build.host_path("sock", "/var/run/docker.sock")]
+    mounts = [build.mount("graph", "/var/lib/docker")]
+    agent = build.container("x", **{**PRIVILEGED, "volumeMounts": mounts, **fields})
+    expected = ["container x has a volume for a daemon's data at /var/lib/docker"]
+    pod = build.pod(agent, volumes=volumes)
+    found = pod_daemons.pod_daemons(pod, node_docker.node_mounts(pod)).daemons
+    assert (expected if is_daemon else []) == [daemon.where for daemon in found]
+    user = build.container("user", env=var("DOCKER_HOST", "tcp://localhost:2375"))
+    served = "container x serves a local DOCKER_HOST" in daemons(agent, user, volumes=volumes)
+    assert served == (is_daemon or "hostPath" in source)
+    mounts = [*mounts, build.mount("sock", "/var/run/docker.sock")]
+    pod = build.pod(
+        build.container("x", **{**PRIVILEGED, **fields, "volumeMounts": mounts}), volumes=volumes
+    )
+    assert () == pod_daemons.pod_daemons(pod, node_docker.node_mounts(pod)).daemons
 
 
 def test_a_hook_after_the_start() -> None:
@@ -247,7 +280,6 @@ def test_so_much_of_all_containers_is_read() -> None:
         (True, "dind", {}),
         (True, "docker", {}),
         (True, "docker-daemon", {"args": ["--x"]}),
-        (True, "engine", {"volumeMounts": [build.mount("data", "/var/lib/docker/")]}),
         (True, "engine", {"ports": [{"containerPort": 2376}]}),
         (False, "engine", {"ports": [{"containerPort": 80}]}),
         (False, "dind", {"command": ["sleep"]}),
