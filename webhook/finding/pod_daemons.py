@@ -7,7 +7,7 @@ with `cat` is a client, common in Jenkinsfiles, and `image-cleaner-dind` is no d
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -76,11 +76,8 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> PodDaemons:
     | another container has a local DOCKER_HOST, by TCP or a socket in a volume of the Pod, and this one looks like what it leads to | yes |
     | any without the node's socket, in a Pod with the label preset-dind-enabled=true (Prow) | yes |
     """
-    clients = {mount.container for mount in found if mount.kind is Kind.SOCKET}
     preset = pods.labels_of(pod).get("preset-dind-enabled") == "true"
-    users = {local.container for local in docker_hosts.local_hosts(pod)}
-    volumes = docker_hosts.socket_volumes(pod)
-    nodes = {mount.mount["name"] for mount in found if mount.kind is Kind.STATE}
+    around = _around(pod, found)
     daemons: list[PodDaemon] = []
     unread: list[Unread] = []
     left = bounds.SCRIPTS
@@ -93,13 +90,29 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> PodDaemons:
         left -= sum(map(_size, lines))
         how, not_read = _how(container, [*map(_too_long, lines)] if left < 0 else lines)
         unread += not_read
-        others = len(users) > (name in users)
-        how = how or _serves(container, others=others, volumes=volumes)
-        if how := how or ("" if name in clients else _has_data(container, nodes)):
+        if how := how or _looks_like_one(container, around):
             daemons.append(PodDaemon(container, f"container {name} {how}"))
-        elif preset and name not in clients:
+        elif preset and name not in around.clients:
             daemons.append(PodDaemon(container, "label preset-dind-enabled is true"))
     return PodDaemons(tuple(daemons), tuple(unread))
+
+
+class _Around(NamedTuple):
+    """What the containers of a Pod show of a daemon beside them."""
+
+    clients: frozenset[str]  # containers that mount the node's socket
+    users: frozenset[str]  # containers whose DOCKER_HOST is local, by TCP
+    sockets: frozenset[str]  # volumes in which a DOCKER_HOST has its socket
+    nodes: frozenset[str]  # volumes that show the node's own state
+
+
+def _around(pod: Pod, found: Sequence[NodeMount]) -> _Around:
+    return _Around(
+        clients=frozenset(mount.container for mount in found if mount.kind is Kind.SOCKET),
+        users=frozenset(local.container for local in docker_hosts.local_hosts(pod)),
+        sockets=docker_hosts.socket_volumes(pod),
+        nodes=frozenset(mount.mount["name"] for mount in found if mount.kind is Kind.STATE),
+    )
 
 
 def _how(container: Container, lines: Iterable[_Line]) -> tuple[str, list[Unread]]:
@@ -178,34 +191,24 @@ def _too_long(line: _Line) -> _Line:
     return line._replace(why="it is too long") if _size(line) else line
 
 
-def _serves(container: Container, *, others: bool, volumes: Collection[str]) -> str:
-    """Whether it looks like a daemon that others reach by a local DOCKER_HOST, which they have by TCP,
-    or by a socket in `volumes`.
+def _looks_like_one(container: Container, around: _Around) -> str:
+    """Whether it serves a local DOCKER_HOST of others, or has a volume for a daemon's data.
 
     It is privileged, and its image is left to run. By TCP it has the name, the data directory or the
-    port of one; a volume it mounts, without a DOCKER_HOST of its own.
+    port of one; by a socket the volume, without a DOCKER_HOST of its own. Agents whose entrypoint
+    starts dockerd have a volume at its data directory, as overlayfs needs one.
     """
     if not images.is_privileged(container) or not images.runs_its_own(container):
         return ""
-    serves = any(one["name"] in volumes for one in pods.mounts(container))
-    serves = serves and not pods.env_value(container, "DOCKER_HOST")
-    if others and not serves:
-        name = container["name"]
+    name, mounts = container["name"], pods.mounts(container)
+    data = [one for one in mounts if pods.clean_path(one["mountPath"]) in _DATA]
+    has_socket = any(one["name"] in around.sockets for one in mounts)
+    serves = has_socket and not pods.env_value(container, "DOCKER_HOST")
+    if len(around.users) > (name in around.users) and not serves:
         is_named = name == "docker" or images.is_like_dind(name)
         has_port = any(one.get("containerPort") in _PORTS for one in container.get("ports") or ())
-        serves = is_named or has_port or bool(_has_data(container, ()))
-    return "serves a local DOCKER_HOST" if serves else ""
-
-
-def _has_data(container: Container, nodes: Collection[str]) -> str:
-    """Whether a privileged container whose image is left to run has a volume for a daemon's data.
-
-    Agents have one whose entrypoint starts dockerd: overlayfs needs it. Not one of `nodes`, which shows
-    the data of the node's daemon.
-    """
-    if not images.is_privileged(container) or not images.runs_its_own(container):
-        return ""
-    for mount in pods.mounts(container):
-        if pods.clean_path(mount["mountPath"]) in _DATA and mount["name"] not in nodes:
-            return f"has a volume for a daemon's data at {mount['mountPath']}"
-    return ""
+        serves = is_named or has_port or bool(data)
+    if serves:
+        return "serves a local DOCKER_HOST"
+    own = [] if name in around.clients else [one for one in data if one["name"] not in around.nodes]
+    return f"has a volume for a daemon's data at {own[0]['mountPath']}" if own else ""
