@@ -97,6 +97,8 @@ def test_another_image_named_like_dind(is_daemon: bool, image: str, args: list[s
         (True, ["/sbin/init"]),
         (False, ["sh", "-c", "sleep infinity"]),
         (False, ["./entrypoint.sh.test"]),
+        (False, ["/tekton/bin/entrypoint", "-entrypoint", "docker", "--", "build", "."]),
+        (False, ["terraform", "init"]),
     ],
 )
 def test_an_entrypoint_of_images_as_the_command(is_daemon: bool, command: list[str]) -> None:

@@ -56,7 +56,8 @@ def runs_its_own(container: Container) -> bool:
 
 
 def _is_entrypoint(word: str) -> bool:
-    return word.rpartition("/")[2] in tables.ENTRYPOINTS
+    # By itself init is an argument, as in `terraform init`.
+    return word.rpartition("/")[2] in tables.ENTRYPOINTS or word.endswith("/init")
 
 
 def is_privileged(container: Container) -> bool:

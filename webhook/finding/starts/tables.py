@@ -66,9 +66,10 @@ STARTS: Final = (
 ASKING: Final = words("--version -v --help -h --validate")
 # It starts dockerd with flags or nothing behind it, and else what is behind it (Docker's own dind image).
 ENTRYPOINT: Final = "dockerd-entrypoint.sh"
-# What images start themselves by: whoever names one as the command leaves the image to run.
+# What images start themselves by: whoever names one as the command leaves the image to run. Not
+# `entrypoint`, which is Tekton's and Prow's, and runs what its options say.
 ENTRYPOINTS: Final = words(
-    "entrypoint.sh docker-entrypoint.sh entrypoint startup.sh supervisord init systemd s6-svscan runsvdir"
+    "entrypoint.sh docker-entrypoint.sh startup.sh supervisord systemd s6-svscan runsvdir"
 )
 # A text without any of these words starts no daemon, and is not taken apart.
 MENTIONS: Final = re.compile(
