@@ -7,6 +7,7 @@ with `cat` is a client, common in Jenkinsfiles, and `image-cleaner-dind` is no d
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -19,7 +20,7 @@ from webhook.finding.starts import command_lines, images, tables
 from webhook.finding.starts.command_lines import Started
 from webhook.pods import bounds
 from webhook.pods import pod as pods
-from webhook.pods.pod import Container, Pod
+from webhook.pods.pod import Container, Pod, VolumeMount
 
 _DATA: Final = frozenset({"/var/lib/docker", "/home/rootless/.local/share/docker"})
 _PORTS: Final = (2375, 2376)
@@ -72,7 +73,7 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount]) -> PodDaemons:
     | so does the command in BUILDKITE_COMMAND or its like, or in Prow's ENTRYPOINT_OPTIONS | yes |
     | so does its postStart hook: Coder's templates and dev containers have one | yes |
     | the same image, but the command is `cat`, `sleep`, `docker build`, ... | no: a client |
-    | it is privileged, its image is left to run, and a volume of the Pod's own is at /var/lib/docker | yes |
+    | it is privileged, its image is left to run, and it alone has a volume at /var/lib/docker, which is not the node's | yes |
     | another container has a local DOCKER_HOST, by TCP or a socket in a volume of the Pod, and this one looks like what it leads to | yes |
     | any without the node's socket, in a Pod with the label preset-dind-enabled=true (Prow) | yes |
     """
@@ -103,16 +104,25 @@ class _Around(NamedTuple):
     clients: frozenset[str]  # containers that mount the node's socket
     users: frozenset[str]  # containers whose DOCKER_HOST is local, by TCP
     sockets: frozenset[str]  # volumes in which a DOCKER_HOST has its socket
-    nodes: frozenset[str]  # volumes that show the node's own state
+    data: frozenset[
+        str
+    ]  # volumes at a daemon's data directory of one container alone, not the node's
 
 
 def _around(pod: Pod, found: Sequence[NodeMount]) -> _Around:
+    """GitLab and Jenkins put each volume into every container: one that several have shows nothing."""
+    data = Counter(one["name"] for it in pods.containers(pod) for one in _data_mounts(it))
+    nodes = {mount.mount["name"] for mount in found if mount.kind is Kind.STATE}
     return _Around(
         clients=frozenset(mount.container for mount in found if mount.kind is Kind.SOCKET),
         users=frozenset(local.container for local in docker_hosts.local_hosts(pod)),
         sockets=docker_hosts.socket_volumes(pod),
-        nodes=frozenset(mount.mount["name"] for mount in found if mount.kind is Kind.STATE),
+        data=frozenset(name for name, times in data.items() if times == 1 and name not in nodes),
     )
+
+
+def _data_mounts(container: Container) -> list[VolumeMount]:
+    return [one for one in pods.mounts(container) if pods.clean_path(one["mountPath"]) in _DATA]
 
 
 def _how(container: Container, lines: Iterable[_Line]) -> tuple[str, list[Unread]]:
@@ -200,9 +210,8 @@ def _looks_like_one(container: Container, around: _Around) -> str:
     """
     if not images.is_privileged(container) or not images.runs_its_own(container):
         return ""
-    name, mounts = container["name"], pods.mounts(container)
-    data = [one for one in mounts if pods.clean_path(one["mountPath"]) in _DATA]
-    has_socket = any(one["name"] in around.sockets for one in mounts)
+    name, data = container["name"], _data_mounts(container)
+    has_socket = any(one["name"] in around.sockets for one in pods.mounts(container))
     serves = has_socket and not pods.env_value(container, "DOCKER_HOST")
     if len(around.users) > (name in around.users) and not serves:
         is_named = name == "docker" or images.is_like_dind(name)
@@ -210,5 +219,5 @@ def _looks_like_one(container: Container, around: _Around) -> str:
         serves = is_named or has_port or bool(data)
     if serves:
         return "serves a local DOCKER_HOST"
-    own = [] if name in around.clients else [one for one in data if one["name"] not in around.nodes]
+    own = [] if name in around.clients else [one for one in data if one["name"] in around.data]
     return f"has a volume for a daemon's data at {own[0]['mountPath']}" if own else ""

@@ -133,6 +133,9 @@ def test_a_volume_for_a_daemons_data(
     pod = build.pod(agent, volumes=volumes)
     found = pod_daemons.pod_daemons(pod, node_docker.node_mounts(pod)).daemons
     assert (expected if is_daemon else []) == [daemon.where for daemon in found]
+    # GitLab and Jenkins put each volume into every container: then it shows nothing.
+    other = build.container("other", command=["cat"], volumeMounts=mounts)
+    assert [] == daemons(agent, other, volumes=volumes)
     user = build.container("user", env=var("DOCKER_HOST", "tcp://localhost:2375"))
     served = "container x serves a local DOCKER_HOST" in daemons(agent, user, volumes=volumes)
     assert served == (is_daemon or "hostPath" in source)
