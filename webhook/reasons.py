@@ -192,6 +192,11 @@ class Reason(Enum):
         Effect.BLOCKED,
         "Drone's runner updates its Pods with a client of Kubernetes 0.21, which drops restartPolicy of init containers, so the API server would refuse every step of a Pod with a sidecar; dinp.io/inject: daemonset or service works, where the namespace allows it",
     )
+    FARGATE = (
+        "fargate",
+        Effect.BLOCKED,
+        "AWS Fargate starts no Pod with a privileged container, and has no DaemonSets; dinp.io/inject: service works, where the namespace allows it",
+    )
     HOST_USERS = (
         "host_users",
         Effect.BLOCKED,
@@ -264,6 +269,11 @@ class Reason(Enum):
         "users_docker_host",
         Effect.WARNING,
         "{containers}: DOCKER_HOST is {value!r} already and stays so: what reads DOCKER_HOST {uses}{hint}",
+    )
+    DOCKER_CONTEXT = (
+        "docker_context",
+        Effect.WARNING,
+        "{containers}: DOCKER_CONTEXT is {value!r}, but DOCKER_HOST goes before it and leads to the daemon that dinp provides; to keep the context, leave the container out of dinp.io/containers",
     )
     UNREAD_VARIABLE = (
         "unread_variable",

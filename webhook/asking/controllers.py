@@ -168,8 +168,20 @@ CONTROLLERS: Final = (
         "starts Airflow's tasks, which run in other Pods",
         labels={"app": "airflow", "component": _AIRFLOW},
     ),
-    _row("prow", _CREATES, "k8s-prow/*", "prow/*"),
+    # Its registry before 2024, mirrors, and the one of today. What it puts into Pods of jobs is of the
+    # same registry: those have a job's label.
+    _row("prow", _CREATES, "k8s-prow/*", "prow/*", "k8s-infra-prow/images/*"),
     _row("gitea", _SERVES, "gitea/gitea", "gitea", "forgejo/forgejo", "forgejo"),
     _row("gocd-server", _SERVES, "gocd-server"),
     _row("teamcity-server", _SERVES, "teamcity-server"),
+    _row("bamboo-server", _SERVES, "bamboo-server", "atlassian/bamboo"),
+    _row("gitlab-runner-operator", "starts GitLab's runners", "gitlab-runner-operator"),
+    _row("argocd", "deploys what is in Git and uses no Docker itself", "argoproj/argocd"),
+    _row("concourse", "has no use for Docker: its workers bring containers", "concourse/concourse"),
+    _row("coder", "starts Pods of its users and uses no Docker itself", "coder/coder"),
+    _row(
+        "dagster",
+        "starts Dagster's runs, which are in other Pods",
+        labels={"component": ("dagster-daemon", "dagster-webserver", "dagit", "dagster-dagit")},
+    ),
 )

@@ -102,3 +102,24 @@ def local_hosts(pod: Pod, names_: Collection[str]) -> Iterator[LocalHost]:
         if found and found.host == LOCALHOST and not names.is_dinps_container(container["name"]):
             value = pods.env_value(container, "DOCKER_HOST")
             yield LocalHost(container["name"], value, found.port)
+
+
+def socket_volumes(pod: Pod) -> frozenset[str]:
+    """Volumes of the Pod's own in which a DOCKER_HOST has its socket: another container puts it there."""
+    others = {volume["name"] for volume in pods.volumes(pod) if volume.get("hostPath")}
+    found = (_volume_of_socket(container) for container in pods.containers(pod))
+    return frozenset(
+        name for name in found if name and name not in others and not names.is_dinps_volume(name)
+    )
+
+
+def _volume_of_socket(container: Container) -> str:
+    """The volume of the innermost mount that holds the socket of its DOCKER_HOST; empty for none."""
+    scheme, _, socket = pods.env_value(container, "DOCKER_HOST")[: bounds.PATH].partition("://")
+    if scheme != "unix":
+        return ""
+    path = pods.clean_path(f"/{socket}")
+    at = ((pods.clean_path(mount["mountPath"]), mount["name"]) for mount in pods.mounts(container))
+    return max(
+        (len(one), name) for one, name in [*at, ("", "")] if not one or pods.is_within(path, one)
+    )[1]

@@ -62,6 +62,8 @@ _BUILDS: Final = re.compile(
 )
 _CLEANS: Final = re.compile(
     _OPTIONS + r"(?:(?:system|image|container|volume|builder)\s++prune\b|rmi?\s[^\n;&|]{0,40}[$`])"
+    # What a list of the node's containers or images gives it.
+    r"|\bxargs\s++(?:[-{\d]\S*+\s++){0,8}docker\s++(?:(?:image|container)\s++)?rmi?\b"
 )
 # Of containers that are there: on the node, as the command starts none.
 _WATCHES: Final = re.compile(

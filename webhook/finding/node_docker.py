@@ -8,7 +8,7 @@ Judged per volumeMount, by the path on the node that the container really sees:
 | `/run`, `/var/run`, `/var`, `/` | RUN_DIRECTORY: holds the socket, among much else |
 | `/usr/bin/docker` and the like | CLI |
 | `libltdl.so*` and the like, where that container mounts the CLI too | CLI_LIBRARY |
-| `/var/lib/docker`, containerd's and other CRI sockets | STATE |
+| `/var/lib/docker`, containerd's and other CRI sockets, `/etc/docker` or `daemon.json` in it | STATE |
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ STATE_TREES: Final = (
     "/run/cri-dockerd.sock",
     "/var/run/cri-dockerd.sock",
 )
+# A daemon in a container does not start with what a node's says: the cgroup driver systemd, hosts, or
+# a data-root of the node's. Beneath it, certs.d says of registries what holds for any daemon.
+CONFIGURATIONS: Final = frozenset({"/etc/docker", "/etc/docker/daemon.json"})
 _STATE_BELOW: Final = tuple(f"{tree}/" for tree in STATE_TREES)
 
 
@@ -118,7 +121,7 @@ def _kind(path: str) -> Kind | None:
         return Kind.CLI
     if basename.startswith(CLI_LIBRARIES):
         return Kind.CLI_LIBRARY
-    if path in STATE_TREES or path.startswith(_STATE_BELOW):
+    if path in STATE_TREES or path in CONFIGURATIONS or path.startswith(_STATE_BELOW):
         return Kind.STATE
     return None
 

@@ -7,6 +7,7 @@ with `cat` is a client, common in Jenkinsfiles, and `image-cleaner-dind` is no d
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -20,7 +21,7 @@ from webhook.finding.starts import command_lines, images, tables
 from webhook.finding.starts.command_lines import Started
 from webhook.pods import bounds
 from webhook.pods import pod as pods
-from webhook.pods.pod import Container, Pod
+from webhook.pods.pod import Container, Pod, VolumeMount
 
 _DATA: Final = frozenset({"/var/lib/docker", "/home/rootless/.local/share/docker"})
 _PORTS: Final = (2375, 2376)
@@ -72,13 +73,14 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount], local: Iterable[LocalHost]
     | its image starts one (`images`), and is left to | yes |
     | its command starts one, behind wrappers and in a shell too (`command_lines`) | yes |
     | so does the command in BUILDKITE_COMMAND or its like, or in Prow's ENTRYPOINT_OPTIONS | yes |
+    | so does its postStart hook: Coder's templates and dev containers have one | yes |
     | the same image, but the command is `cat`, `sleep`, `docker build`, ... | no: a client |
-    | another container has a local DOCKER_HOST, and this one looks like what it leads to | yes |
+    | it is privileged, its image is left to run, and it alone has a volume at /var/lib/docker, which is not the node's | yes |
+    | another container has a local DOCKER_HOST, by TCP or a socket in a volume of the Pod, and this one looks like what it leads to | yes |
     | any without the node's socket, in a Pod with the label preset-dind-enabled=true (Prow) | yes |
     """
-    clients = {mount.container for mount in found if mount.kind is Kind.SOCKET}
     preset = pods.labels_of(pod).get("preset-dind-enabled") == "true"
-    users = {one.container for one in local}
+    around = _around(pod, found, local)
     daemons: list[PodDaemon] = []
     unread: list[Unread] = []
     left = bounds.SCRIPTS
@@ -91,12 +93,40 @@ def pod_daemons(pod: Pod, found: Sequence[NodeMount], local: Iterable[LocalHost]
         left -= sum(map(_size, lines))
         how, not_read = _how(container, [*map(_too_long, lines)] if left < 0 else lines)
         unread += not_read
-        others = len(users) > (name in users)
-        if how := how or (_serves(container) if others else ""):
+        if how := how or _looks_like_one(container, around):
             daemons.append(PodDaemon(container, f"container {name} {how}"))
-        elif preset and name not in clients:
+        elif preset and name not in around.clients:
             daemons.append(PodDaemon(container, "label preset-dind-enabled is true"))
     return PodDaemons(tuple(daemons), tuple(unread))
+
+
+class _Around(NamedTuple):
+    """What the containers of a Pod show of a daemon beside them."""
+
+    clients: frozenset[str]  # containers that mount the node's socket
+    users: frozenset[str]  # containers whose DOCKER_HOST is local, by TCP
+    sockets: frozenset[str]  # volumes in which a DOCKER_HOST has its socket
+    data: frozenset[str]  # volumes at a daemon's data directory of one container alone
+
+
+def _around(pod: Pod, found: Sequence[NodeMount], local: Iterable[LocalHost]) -> _Around:
+    """GitLab and Jenkins put each volume into every container: one that several have shows nothing."""
+    data = Counter(one["name"] for it in pods.containers(pod) for one in _data_mounts(it))
+    nodes = {mount.mount["name"] for mount in found if mount.kind is Kind.STATE}
+    return _Around(
+        clients=frozenset(mount.container for mount in found if mount.kind is Kind.SOCKET),
+        users=frozenset(one.container for one in local),
+        sockets=docker_hosts.socket_volumes(pod),
+        data=frozenset(name for name, times in data.items() if times == 1 and name not in nodes),
+    )
+
+
+def _data_mounts(container: Container) -> list[VolumeMount]:
+    return [
+        one
+        for one in pods.mounts(container)  # cleaning takes nothing out of a name
+        if "docker" in one["mountPath"] and pods.clean_path(one["mountPath"]) in _DATA
+    ]
 
 
 def _how(container: Container, lines: Iterable[_Line]) -> tuple[str, list[Unread]]:
@@ -134,6 +164,8 @@ def _switched_on(container: Container) -> str:
 
 def _lines(container: Container) -> Iterator[_Line]:
     yield _Line("its command", pods.command_line(container))
+    if container.get("lifecycle"):
+        yield _Line("its postStart hook", pods.hook_after_start(container))
     for var in pods.env(container):
         name = var["name"]
         if name not in tables.COMMAND_VARIABLES or not (value := var.get("value")):
@@ -177,15 +209,23 @@ def _too_long(line: _Line) -> _Line:
     return line._replace(why="it is too long") if _size(line) else line
 
 
-def _serves(container: Container) -> str:
-    """Whether it looks like a daemon that others reach by a local DOCKER_HOST.
+def _looks_like_one(container: Container, around: _Around) -> str:
+    """Whether it serves a local DOCKER_HOST of others, or has a volume for a daemon's data.
 
-    It is privileged, its image is left to run, and it has the name, the data directory or the port of one.
+    It is privileged, and its image is left to run. By TCP it has the name, the data directory or the
+    port of one; by a socket the volume, without a DOCKER_HOST of its own. Agents whose entrypoint
+    starts dockerd have a volume at its data directory, as overlayfs needs one.
     """
     if not images.is_privileged(container) or not images.runs_its_own(container):
         return ""
-    name = container["name"]
-    is_named = name == "docker" or images.is_like_dind(name)
-    has_data = any(pods.clean_path(one["mountPath"]) in _DATA for one in pods.mounts(container))
-    has_port = any(one.get("containerPort") in _PORTS for one in container.get("ports") or ())
-    return "serves a local DOCKER_HOST" if is_named or has_data or has_port else ""
+    name, data = container["name"], _data_mounts(container)
+    has_socket = any(one["name"] in around.sockets for one in pods.mounts(container))
+    serves = has_socket and not pods.env_value(container, "DOCKER_HOST")
+    if len(around.users) > (name in around.users) and not serves:
+        is_named = name == "docker" or images.is_like_dind(name)
+        has_port = any(one.get("containerPort") in _PORTS for one in container.get("ports") or ())
+        serves = is_named or has_port or bool(data)
+    if serves:
+        return "serves a local DOCKER_HOST"
+    own = [] if name in around.clients else [one for one in data if one["name"] in around.data]
+    return f"has a volume for a daemon's data at {own[0]['mountPath']}" if own else ""

@@ -87,7 +87,7 @@ _CI_WORDS: Final = (
         "spinnaker",
         "harness",
     ),
-    *("kestra", "airflow", "dagster", "prefect", "windmill", "localstack"),
+    *("kestra", "airflow", "dagster", "prefect", "windmill", "localstack", "packer", "semaphoreci"),
 )
 _WATCHES_WORDS: Final = (
     *("monitor", "monitors", "monitoring", "exporters?", "metrics", "logs?", "logger", "logging"),
@@ -156,7 +156,7 @@ def _is_cis(label: str) -> bool:
 SIGNALS: Final = (
     Signal("daemon_set", 20, (About.OWNER,), _one_of("DaemonSet")),
     Signal("windows_pipe", 20, (About.NODE_PATH,), _ends_with("docker_engine")),
-    Signal("cleaner", 5, (About.COMMAND,), _is(r"docker (?:rmi?|.* prune)\b.*")),
+    Signal("cleaner", 5, (About.COMMAND,), _is(r"(?:xargs .*)?docker (?:.*rmi?|.* prune)\b.*")),
     Signal("host_pid", 2, (About.HOST_PID,), _always),
     Signal("whole_node", 2, (About.NODE_PATH,), _one_of("/")),
     Signal("run_directory", 2, (About.NODE_PATH,), _one_of("/run", "/var", "/var/run")),

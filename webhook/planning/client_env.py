@@ -87,6 +87,7 @@ def client_env(
         value = "valueFrom" if there.get("valueFrom") else there.get("value") or ""
         warnings.append(_kept(name, there, value, exports=exports))
         return ClientEnv(value, warnings=tuple(warnings))
+    warnings += _context(name, env)
     variables = [*_docker_variables(env, endpoint)]
     if endpoint.proxy_host is not None and _has_proxy(env):
         variables += _no_proxy(env, endpoint.proxy_host)
@@ -109,6 +110,14 @@ def _kept(container: str, var: EnvVar, value: str, *, exports: bool) -> Finding:
         uses="does not use the daemon that dinp provides" if is_seen else "uses what is there",
         hint="; remove it from the CI/CD variables to use dinp's" if exports else "",
     )
+
+
+def _context(container: str, env: _Env) -> Iterator[Finding]:
+    """Warn where a context of the docker CLI gives way to DOCKER_HOST (docker/cli 28, resolveContextName)."""
+    var = env.get("DOCKER_CONTEXT", {"name": ""})
+    value = "valueFrom" if var.get("valueFrom") else var.get("value") or "default"
+    if value != "default":
+        yield Reason.DOCKER_CONTEXT.say(container=container, value=value)
 
 
 def _addresses(known: Iterable[str]) -> set[docker_hosts.Address]:

@@ -58,6 +58,12 @@ def _drone(question: Question) -> Finding | None:
     return Reason.DRONE.say() if jobs.is_drones(question.pod) else None
 
 
+def _fargate(question: Question) -> Finding | None:
+    """The webhook of EKS, whose name sorts before dinp's, gives the label to each Pod of a profile."""
+    is_taken = "eks.amazonaws.com/fargate-profile" in pods.labels_of(question.pod)
+    return Reason.FARGATE.say() if is_taken else None
+
+
 def _local_docker_host(question: Question) -> Finding | None:
     """A DOCKER_HOST that leads into the Pod, and not to dinp's daemon: nobody knows what is there."""
     local = endpoint.local_port(question.settings)
@@ -205,12 +211,20 @@ def _taken(what: str, name: str, where: str) -> Finding:
 
 _CHECKS: Final[dict[Mode, tuple[Check, ...]]] = {
     Mode.SIDECAR: (
-        *(_windows, _drone, _host_network, _host_users, _storage_volume, _pvc_with_fs_group),
+        *(
+            _windows,
+            _fargate,
+            _drone,
+            _host_network,
+            _host_users,
+            _storage_volume,
+            _pvc_with_fs_group,
+        ),
         *(_local_docker_host, _port_taken),
         *(_container_names, _volume_names, _mount_paths, _share_paths),
     ),
     Mode.DAEMONSET: (
-        *(_windows, _local_docker_host, _container_names, _dind_of_sidecar_mode),
+        *(_windows, _fargate, _local_docker_host, _container_names, _dind_of_sidecar_mode),
         *(_volume_names, _mount_paths),
     ),
     Mode.SERVICE: (

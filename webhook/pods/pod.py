@@ -66,6 +66,18 @@ class Resources(TypedDict, total=False):
     claims: list[dict[str, Any]] | None
 
 
+class ExecAction(TypedDict, total=False):
+    command: list[str] | None
+
+
+class LifecycleHandler(TypedDict, total=False):
+    exec: ExecAction | None
+
+
+class Lifecycle(TypedDict, total=False):
+    postStart: LifecycleHandler | None
+
+
 class Container(TypedDict, total=False):
     name: Required[str]
     image: str | None
@@ -79,6 +91,7 @@ class Container(TypedDict, total=False):
     restartPolicy: str | None
     securityContext: dict[str, Any] | None
     imagePullPolicy: str | None
+    lifecycle: Lifecycle | None
 
 
 class OwnerReference(TypedDict, total=False):
@@ -187,7 +200,16 @@ def env_value(container: Container, name: str) -> str:
 
 def command_line(container: Container) -> list[str]:
     """The words that are judged of command and args together: the first `bounds.COMMAND` bytes."""
-    words = [*(container.get("command") or ()), *(container.get("args") or ())]
+    return _judged([*(container.get("command") or ()), *(container.get("args") or ())])
+
+
+def hook_after_start(container: Container) -> list[str]:
+    """The same of what the kubelet runs in the container as soon as it has started."""
+    hook = ((container.get("lifecycle") or {}).get("postStart") or {}).get("exec") or {}
+    return _judged(hook.get("command") or [])
+
+
+def _judged(words: list[str]) -> list[str]:
     if not words or sum(map(len, words)) + len(words) <= bounds.COMMAND:
         return words
     judged: list[str] = []

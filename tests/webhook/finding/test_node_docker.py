@@ -49,6 +49,8 @@ def kinds(host_path: str, *options: dict[str, str]) -> list[Kind]:
                 "/var/run/crio/crio.sock",
                 "/var/lib/containerd",
                 "/run/dockershim.sock",
+                "/etc/docker",
+                "/etc/docker/daemon.json",
             )
         ),
     ],

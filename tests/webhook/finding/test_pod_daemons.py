@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import small_pods as build
-from webhook.finding import docker_hosts, pod_daemons
+from webhook.finding import docker_hosts, node_docker, pod_daemons
 from webhook.finding.pod_daemons import PodDaemons, Unread
 from webhook.finding.starts import tables
 from webhook.pods import bounds
@@ -20,7 +20,7 @@ PRIVILEGED = {"securityContext": {"privileged": True}}
 
 def _found(pod: Pod) -> PodDaemons:
     local = docker_hosts.local_hosts(pod, docker_hosts.aliases(pod))
-    return pod_daemons.pod_daemons(pod, (), local)
+    return pod_daemons.pod_daemons(pod, node_docker.node_mounts(pod), local)
 
 
 def var(name: str, value: str) -> list[dict[str, str]]:
@@ -92,6 +92,109 @@ def test_another_image_named_like_dind(is_daemon: bool, image: str, args: list[s
     )
     assert how(image=image, args=args) is None
     assert how(image=image, command=["sleep"], args=args, **PRIVILEGED) is None
+
+
+@pytest.mark.parametrize(
+    ("is_daemon", "command"),
+    [
+        (True, ["/entrypoint.sh"]),
+        (True, ["/usr/bin/tini", "--", "/usr/local/bin/entrypoint.sh"]),
+        (True, ["supervisord", "-n"]),
+        (True, ["/sbin/init"]),
+        (False, ["sh", "-c", "sleep infinity"]),
+        (False, ["./entrypoint.sh.test"]),
+        (False, ["/tekton/bin/entrypoint", "-entrypoint", "docker", "--", "build", "."]),
+        (False, ["terraform", "init"]),
+    ],
+)
+def test_an_entrypoint_of_images_as_the_command(is_daemon: bool, command: list[str]) -> None:
+    """It leaves an image named like dind to run, and Docker's own image to its client."""
+    image = "team/agent-dind:3"
+    expected = f"runs image {image}" if is_daemon else None
+    assert expected == how(image=image, command=command, **PRIVILEGED)
+    assert how(image=image, command=command) is None
+    assert how(image="docker:28-dind", command=["docker-entrypoint.sh"], **PRIVILEGED) is None
+
+
+@pytest.mark.parametrize(
+    ("is_daemon", "source", "fields"),
+    [
+        (True, {"emptyDir": {}}, {}),
+        (True, {"persistentVolumeClaim": {"claimName": "c"}}, {"command": ["/entrypoint.sh"]}),
+        (True, {"hostPath": {"path": "/mnt/dind"}}, {}),
+        (False, {"hostPath": {"path": "/var/lib/docker"}}, {}),
+        (False, {"emptyDir": {}}, {"command": ["sh", "-c", "make"]}),
+        (False, {"emptyDir": {}}, {"securityContext": {}}),
+        (False, {"emptyDir": {}}, {"image": "docker:28-cli", "args": ["build", "."]}),
+    ],
+)
+def test_a_volume_for_a_daemons_data(
+    is_daemon: bool, source: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    """An agent whose entrypoint starts dockerd has one; a client of the node's socket is none, whatever it has."""
+    volumes = [{"name": "graph", **source}, build.host_path("sock", "/var/run/docker.sock")]
+    mounts = [build.mount("graph", "/var/lib/docker")]
+    agent = build.container("x", **{**PRIVILEGED, "volumeMounts": mounts, **fields})
+    expected = ["container x has a volume for a daemon's data at /var/lib/docker"]
+    pod = build.pod(agent, volumes=volumes)
+    found = _found(pod).daemons
+    assert (expected if is_daemon else []) == [daemon.where for daemon in found]
+    # GitLab and Jenkins put each volume into every container: then it shows nothing.
+    other = build.container("other", command=["cat"], volumeMounts=mounts)
+    assert [] == daemons(agent, other, volumes=volumes)
+    user = build.container("user", env=var("DOCKER_HOST", "tcp://localhost:2375"))
+    served = "container x serves a local DOCKER_HOST" in daemons(agent, user, volumes=volumes)
+    assert served == (is_daemon or "hostPath" in source)
+    mounts = [*mounts, build.mount("sock", "/var/run/docker.sock")]
+    pod = build.pod(
+        build.container("x", **{**PRIVILEGED, **fields, "volumeMounts": mounts}), volumes=volumes
+    )
+    assert () == _found(pod).daemons
+
+
+def test_a_hook_after_the_start() -> None:
+    """The kubelet runs the command of postStart in the container."""
+
+    def after_start(*command: str) -> str | None:
+        return how(command=["sleep", "9"], lifecycle={"postStart": {"exec": {"command": command}}})
+
+    assert "runs dockerd" == after_start("sh", "-c", "dockerd > /log 2>&1 &")
+    assert after_start("sh", "-c", "pgrep dockerd") is None
+    assert after_start() is None
+    assert how(lifecycle={"preStop": {"exec": {"command": ["dockerd"]}}}) is None
+    fields = {"lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "dockerd '"]}}}}
+    found = _found(build.pod(build.container("x", **fields)))
+    assert [Unread("x", "its postStart hook", "a quote has no end", True)] == [*found.unread]
+
+
+@pytest.mark.parametrize(
+    ("is_daemon", "host", "source", "fields"),
+    [
+        (True, "unix:///run/e/docker.sock", {"emptyDir": {}}, {}),
+        (True, "unix:///run/e/docker.sock", {"persistentVolumeClaim": {"claimName": "c"}}, {}),
+        (False, "unix:///run/e/docker.sock", {"emptyDir": {}}, {"command": ["sleep"]}),
+        (False, "unix:///run/e/docker.sock", {"emptyDir": {}}, {"securityContext": {}}),
+        (False, "unix:///run/e/docker.sock", {"emptyDir": {}}, {"volumeMounts": []}),
+        (False, "unix:///run/e/docker.sock", {"hostPath": {"path": "/run/e"}}, {}),
+        (False, "unix:///run/e/in/docker.sock", {"emptyDir": {}}, {}),
+        (False, "unix:///elsewhere/docker.sock", {"emptyDir": {}}, {}),
+        (
+            *(False, "unix:///run/e/docker.sock", {"emptyDir": {}}),
+            {"env": var("DOCKER_HOST", "unix:///x/docker.sock")},
+        ),
+    ],
+)
+def test_what_puts_the_socket_into_a_volume(
+    is_daemon: bool, host: str, source: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    """A privileged container left to run, that has the volume with the socket of another's DOCKER_HOST."""
+    inner = build.mount("inner", "/run/e/in")
+    mounts = [inner, build.mount("shared", "/run/e/")]
+    user = build.container("user", env=var("DOCKER_HOST", host), volumeMounts=mounts)
+    there = {**PRIVILEGED, "volumeMounts": [build.mount("shared", "/out")], **fields}
+    volumes = [{"name": "shared", **source}, {"name": "inner", "emptyDir": {}}]
+    expected = ["container engine serves a local DOCKER_HOST"] if is_daemon else []
+    assert expected == daemons(user, build.container("engine", **there), volumes=volumes)
 
 
 @pytest.mark.parametrize("name", tables.SWITCHES)
@@ -188,7 +291,6 @@ def test_so_much_of_all_containers_is_read() -> None:
         (True, "dind", {}),
         (True, "docker", {}),
         (True, "docker-daemon", {"args": ["--x"]}),
-        (True, "engine", {"volumeMounts": [build.mount("data", "/var/lib/docker/")]}),
         (True, "engine", {"ports": [{"containerPort": 2376}]}),
         (False, "engine", {"ports": [{"containerPort": 80}]}),
         (False, "dind", {"command": ["sleep"]}),

@@ -180,6 +180,16 @@ def plain(metadata: dict[str, Any] | None = None, **spec: Any) -> Pod:
         (20, r"mounts \\.\pipe\docker_engine of the node", only_path(r"\\.\pipe\docker_engine")),
         (5, "container app runs docker system prune", with_args("docker system prune -af")),
         (5, "container app runs docker rmi $", with_args("docker rmi $(docker images -q)")),
+        (
+            5,
+            "container app runs xargs -r docker rmi",
+            with_args("docker images -qf dangling=true | xargs -r docker rmi -f"),
+        ),
+        (
+            5,
+            "container app runs xargs -I{} docker image rm",
+            with_args("docker images -q | xargs -I{} docker image rm {}"),
+        ),
         (2, "hostPID", plain(hostPID=True)),
         (2, "mounts / of the node", with_path("/")),
         (2, "mounts /run of the node", with_path("/run/")),

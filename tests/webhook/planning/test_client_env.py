@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -226,6 +227,25 @@ def test_the_way_to_gitlabs_docker_host() -> None:
     for exports in (False, True):
         (found,) = client_env(container, TCP, (), exports=exports).warnings
         assert exports == ("CI/CD" in found.text)
+
+
+@pytest.mark.parametrize(
+    ("expected", "context"),
+    [
+        (["'builders'"], var("DOCKER_CONTEXT", "builders")),
+        (["'valueFrom'"], {"name": "DOCKER_CONTEXT", "valueFrom": {"configMapKeyRef": {}}}),
+        ([], var("DOCKER_CONTEXT", "default")),
+        ([], var("DOCKER_CONTEXT", "")),
+        ([], var("CONTEXT", "builders")),
+    ],
+)
+def test_a_context_that_no_longer_counts(expected: list[str], context: Any) -> None:
+    """Docker's CLI takes DOCKER_HOST before DOCKER_CONTEXT: said where dinp sets DOCKER_HOST alone."""
+    said = client_env(build.container(env=[context]), TCP, ()).warnings
+    assert expected == re.findall("DOCKER_CONTEXT is ('.*'),", " ".join(one.text for one in said))
+    assert {Reason.DOCKER_CONTEXT} >= {one.reason for one in said}
+    users = build.container(env=[context, var("DOCKER_HOST", "ssh://there")])
+    assert [Reason.USERS_DOCKER_HOST] == reasons(client_env(users, TCP, ()))
 
 
 def test_env_from_cannot_be_seen() -> None:

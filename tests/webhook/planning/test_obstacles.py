@@ -83,6 +83,17 @@ def test_obstacles(reason: Reason, modes: tuple[str, ...], spec: dict[str, Any],
         assert outcome(pod)[0] == "mutated"
 
 
+@pytest.mark.parametrize("mode", ALL)
+def test_a_pod_of_a_fargate_profile(mode: str) -> None:
+    """It would stay Pending with a privileged container, and no DaemonSet is beside it."""
+    pod = build.asking(mode)
+    metadata = pod["metadata"]
+    assert metadata is not None
+    metadata["labels"] = {"eks.amazonaws.com/fargate-profile": "ci"}
+    expected = ("mutated", Reason.INJECTED) if mode == "service" else ("denied", Reason.FARGATE)
+    assert expected == outcome(pod)
+
+
 def with_host(value: str) -> Any:
     return build.container(env=[{"name": "DOCKER_HOST", "value": value}])
 

@@ -105,10 +105,17 @@ def _in_shell(_: str, words: Sequence[str], at: int, depth: int) -> int | Starte
     while at < len(words) and words[at][:1] in {"-", "+"}:
         option = words[at]
         has_text = has_text or ("c" in option and not option.startswith(("--", "+")))
-        at += 2 if option in tables.SHELLS_VALUED else 1
+        at += 1 + _values(option)
     if has_text and at < len(words):
         return in_text(words[at], words[at + 2 :], depth=depth)
     return at
+
+
+def _values(option: str) -> int:
+    """How many words behind an option of a shell are its values."""
+    if option.startswith("--"):
+        return int(option in tables.SHELLS_VALUED)
+    return sum(letter in tables.SHELLS_LETTERS for letter in option)
 
 
 def _next(_: str, _words: Sequence[str], at: int, _depth: int) -> int:
@@ -119,10 +126,15 @@ def _evaluated(_: str, words: Sequence[str], at: int, depth: int) -> Started:
     return in_text(" ".join(words[at:]), depth=depth)
 
 
-def _by_option(program: str, words: Sequence[str], at: int, _depth: int) -> int:
+def _by_option(program: str, words: Sequence[str], at: int, _depth: int) -> int | Started:
+    """`start-stop-daemon --start --exec PROGRAM`, or `--exec=PROGRAM`."""
     options = tables.GIVEN_BY_OPTION[program]
-    given = next((at for at in range(at, len(words)) if words[at] in options), len(words))
-    return given + 1 if tables.NOT_WITH.isdisjoint(words[at:given]) else len(words)
+    spelled = ((at, *words[at].partition("=")) for at in range(at, len(words)))
+    given = next((one for one in spelled if one[1] in options), None)
+    if given is None or not tables.NOT_WITH.isdisjoint(words[at : given[0]]):
+        return len(words)
+    at, _, joined, value = given
+    return started((value,)) if joined else at + 1
 
 
 def _line(program: str, words: Sequence[str], at: int, depth: int) -> int | Started:

@@ -6,6 +6,9 @@
 | `docker`, without a tag, by digest, or a tag from 23 on without `-cli` and `-git` | the same, and it is privileged |
 | another with dind, docker-in-docker or docker-daemon in its name or tag | it is privileged, whatever its args |
 
+A command that is an entrypoint of images, such as `tini -- /entrypoint.sh` or supervisord, is none: it
+starts what its image is for. Not so in Docker's own image, of which `docker-entrypoint.sh` is the client's.
+
 From 23 on, the tags of Docker's own image without a suffix are the dind image (docker-library/docker, pull
 request 369), and those with `-git` are made of the client's.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from webhook.finding.starts import tables
 from webhook.finding.starts.command_lines import started
 from webhook.pods import image
 from webhook.pods.pod import Container
@@ -24,6 +28,7 @@ _MAY_BE: Final = re.compile("docker|dind", re.IGNORECASE)
 _SEPARATORS: Final = re.compile(r"[\W_]+")
 _CLIENTS: Final = frozenset({"cli", "git"})
 _FIRST_PLAIN_DIND: Final = 23
+_NEAR: Final = 16  # words of a command, of which one is the entrypoint
 
 
 def name_and_tag(container: Container) -> tuple[str, str]:
@@ -46,11 +51,16 @@ def is_dind(container: Container) -> bool:
 
 def runs_its_own(container: Container) -> bool:
     """Whether what its image starts is left to run: there is no command, and args are for a daemon."""
-    if container.get("command"):
-        return False
-    args = container.get("args") or []
     is_dockers = name_and_tag(container)[0].rpartition("/")[2] == "docker"
+    if command := container.get("command"):
+        return not is_dockers and any(map(_is_entrypoint, command[:_NEAR]))
+    args = container.get("args") or []
     return not is_dockers or not args or args[0].startswith("-") or bool(started(args).daemon)
+
+
+def _is_entrypoint(word: str) -> bool:
+    # By itself init is an argument, as in `terraform init`.
+    return word.rpartition("/")[2] in tables.ENTRYPOINTS or word.endswith("/init")
 
 
 def is_privileged(container: Container) -> bool:

@@ -31,6 +31,7 @@ class Start(NamedTuple):
 _AGAIN: Final = frozenset({"start", "restart"})
 _NAME: Final = frozenset({"docker"})
 _UNITS: Final = frozenset({"docker", "docker.service", "docker.socket"})
+_SERVING: Final = (frozenset({"system"}), frozenset({"service"}))
 
 
 def _scripts(name: str, reason: str) -> Iterator[Start]:
@@ -43,12 +44,14 @@ STARTS: Final = (
     Start("dockerd", (), "dockerd", "the daemon itself"),
     Start("dockerd-rootless.sh", (), "dockerd", "Docker's start of a rootless daemon"),
     Start("dockerd-rootless", (), "dockerd", "the same, as some distributions call it"),
+    Start("podman", _SERVING, "podman system service", "Podman answers Docker's API, too"),
     Start("wrapdocker", (), "wrapdocker", "jpetazzo/dind and Docker's own image before 1.8"),
     *_scripts("docker", "images with dockerd (cruizba/ubuntu-dind) and scripts of teams"),
     *_scripts("dockerd", "the same, by the daemon's name"),
     *_scripts("docker-daemon", "the same"),
     *_scripts("dind", "the same"),
     Start("docker-init.sh", (), "docker-init.sh", "devcontainers/features, docker-in-docker"),
+    Start("envbox", (_NAME,), "envbox docker", "Coder's: a daemon and the workspace in it"),
     Start("service", (_NAME, _AGAIN), "service docker start", "System V init: Debian, Ubuntu"),
     Start("invoke-rc.d", (_NAME, _AGAIN), "service docker start", "what Debian's service calls"),
     Start("rc-service", (_NAME, _AGAIN), "service docker start", "OpenRC: Alpine"),
@@ -63,10 +66,15 @@ STARTS: Final = (
 ASKING: Final = words("--version -v --help -h --validate")
 # It starts dockerd with flags or nothing behind it, and else what is behind it (Docker's own dind image).
 ENTRYPOINT: Final = "dockerd-entrypoint.sh"
+# What images start themselves by: whoever names one as the command leaves the image to run. Not
+# `entrypoint`, which is Tekton's and Prow's, and runs what its options say.
+ENTRYPOINTS: Final = words(
+    "entrypoint.sh docker-entrypoint.sh startup.sh supervisord systemd s6-svscan runsvdir"
+)
 # A text without any of these words starts no daemon, and is not taken apart.
 MENTIONS: Final = re.compile(
     "dockerd|wrapdocker|start[-_](?:docker|dind)|(?:docker|daemon|dind)[-_]start|docker-init|"
-    r"(?:service|rc\.d|init\.d|systemctl)\b[^\n;&|]{0,60}docker"
+    r"(?:service|rc\.d|init\.d|systemctl)\b[^\n;&|]{0,60}docker|envbox|podman\b[^\n;&|]{0,60}service"
 )
 
 
@@ -99,10 +107,17 @@ WRAPPERS: Final = (
     Wrapper(("su-exec", "gosu", "s6-setuidgid", "setuidgid"), "another user", 1),
     Wrapper(("setpriv", "capsh", "prlimit"), "other rights", 0, words("--reuid --regid")),
     Wrapper(("timeout",), "ends it after a time", 1, words("-k -s --kill-after --signal")),
-    Wrapper(("nice", "ionice", "chrt"), "another priority", 0, words("-n -c -p -t")),
+    Wrapper(("nice", "ionice", "numactl"), "another priority", 0, words("-n -c -p -t -N -m")),
+    Wrapper(("chrt",), "another scheduler, by a number", 1, words("-T -P -D")),
+    Wrapper(("chpst",), "other limits, another user", 0, words("-u -U -e -n")),
     Wrapper(("taskset", "chroot", "faketime", "flock"), "a word of theirs first", 1, words("-w")),
     Wrapper(("stdbuf",), "other buffers", 0, words("-i -o -e")),
-    Wrapper(("unshare", "strace", "ltrace"), "new namespaces; traces", 0, words("-o -e -p -S -G")),
+    Wrapper(("strace", "ltrace"), "traces", 0, words("-o -e -p -S -G")),
+    Wrapper(("unshare",), "new namespaces", 0, words("-S -G -R -w --propagation --setgroups")),
+    Wrapper(("rootlesskit",), "the user namespace of a rootless daemon", 0, words("-p")),
+    Wrapper(("xvfb-run",), "a display", 0, words("-n -s -e -f -w -p")),
+    Wrapper(("systemd-run",), "a unit of systemd", 0, words("-u -p -E --unit --property")),
+    Wrapper(("dbus-run-session", "fixuid", "systemd-inhibit"), "a session, a user or a lock"),
 )
 # Options that give the program, instead of a word of its own; by program.
 GIVEN_BY_OPTION: Final[dict[str, frozenset[str]]] = {
@@ -114,7 +129,9 @@ NOT_WITH: Final = words("--stop -K --status -T")  # of start-stop-daemon
 LINE_BY_OPTION: Final = words("-c --command -lc -qc")
 LINE_TAKERS: Final = frozenset({"su", "runuser", "script", "flock"})
 SHELLS: Final = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh", "mksh"})
-SHELLS_VALUED: Final = words("-o +o -O +O --rcfile --init-file")
+SHELLS_VALUED: Final = words("--rcfile --init-file")
+# Letters of a shell's options with the next word as their value, as in `bash -euxo pipefail -c`.
+SHELLS_LETTERS: Final = frozenset("oO")
 SOURCING: Final = frozenset({".", "source"})
 EVALUATING: Final = frozenset({"eval"})
 # What stands behind `--` is a command, unless one of these has it as an argument, or runs it

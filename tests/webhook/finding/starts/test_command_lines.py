@@ -70,6 +70,16 @@ def in_shell(text: str, *behind: str) -> Started:
         "eval 'dockerd &'",
         "sh -c \"sh -ec 'dockerd'\"",
         "start-stop-daemon --start --exec /usr/bin/dockerd -- --debug",
+        "start-stop-daemon --start --background --exec=/usr/bin/dockerd",
+        "bash -euxo pipefail -c 'dockerd &\nmake'",
+        "bash -eo pipefail +O extglob -O nullglob -c dockerd",
+        "bash --rcfile /x -oc pipefail dockerd",
+        "unshare --mount --propagation private dockerd",
+        "numactl --interleave=all -N 0 dockerd",
+        "chrt -r 20 dockerd",
+        "xvfb-run -a -s '-screen 0 1x1x8' bash -c 'dockerd & npm test'",
+        "systemd-run --unit docker -p Delegate=yes dockerd",
+        "rootlesskit --net=slirp4netns --copy-up=/etc -p 127.0.0.1:2375:2375/tcp dockerd",
     ],
 )
 def test_a_shell_starts_it(text: str) -> None:
@@ -104,6 +114,9 @@ def test_a_shell_starts_it(text: str) -> None:
         "timeout 600 docker build .",
         "systemctl start containerd; echo start docker",
         "start-stop-daemon --start dockerd",
+        "start-stop-daemon --stop --exec=dockerd; start-stop-daemon --start --exec=sshd dockerd",
+        "bash -euo pipefail build.sh -c dockerd",
+        "podman build . && podman run service",
         "timeout 30",
     ],
 )
@@ -127,6 +140,7 @@ def test_a_shell_that_mentions_it(text: str) -> None:
         ("start-dind.sh", "./start_dind.sh &"),
         ("docker-daemon-start.sh", "bash /ci/docker-daemon-start.sh"),
         ("docker-init.sh", "/usr/local/share/docker-init.sh true"),
+        ("podman system service", "podman system service --time=0 tcp://0.0.0.0:2375 &"),
     ],
 )
 def test_services_and_scripts(expected: str, text: str) -> None:
