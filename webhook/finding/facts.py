@@ -106,7 +106,10 @@ def _of_pod(pod: Pod) -> Iterator[Fact]:
 def _placement(spec: PodSpec) -> Iterator[Fact]:
     for toleration in spec.get("tolerations") or ():
         key = toleration.get("key")
-        yield Fact(About.NODES, key) if key else Fact(About.ANY_NODE)
+        if not key:
+            yield Fact(About.ANY_NODE)
+        elif isinstance(key, str):
+            yield Fact(About.NODES, key)
     for key, value in (spec.get("nodeSelector") or {}).items():
         yield Fact(About.NODES, f"{key}={value}")
 
@@ -117,7 +120,8 @@ def _of_user(container: Container) -> Iterator[Fact]:
     yield Fact(About.IMAGE, images.name_and_tag(container)[0], who)
     for var in pods.env(container):
         # Not the Pod's nodeName: every Pod that runs has one, and `dinp scan` reads those.
-        if field := ((var.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath"):
+        field = ((var.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath")
+        if isinstance(field, str):
             yield Fact(About.FIELD, field, who)
         if (value := var.get("value") or "").startswith("unix://"):
             yield Fact(About.SOCKET, value, who, var["name"])

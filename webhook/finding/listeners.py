@@ -78,7 +78,7 @@ def listener(pod: Pod, port: int) -> Listener | None:
 
 
 def _declares(one: dict[str, object], port: int) -> bool:
-    return one.get("containerPort") == port and one.get("protocol") in {None, "TCP"}
+    return one.get("containerPort") == port and one.get("protocol") in (None, "TCP")
 
 
 def _commands(words: Sequence[str], port: int) -> Iterator[Sequence[str]]:
