@@ -130,7 +130,8 @@ def _switched_on(container: Container) -> str:
 
 def _lines(container: Container) -> Iterator[_Line]:
     yield _Line("its command", pods.command_line(container))
-    for var in pods.env(container):
+    env = {var["name"]: var for var in pods.env(container)}  # the last of a name counts
+    for var in env.values():
         text = (var.get("value") or "")[: bounds.COMMAND]
         if text and var["name"] in tables.SCRIPT_VARIABLES:
             yield _Line(var["name"], ("sh", "-c", text))
@@ -163,7 +164,7 @@ def _of_prow(text: str) -> _Line:
 
 def _size(line: _Line) -> int:
     """Characters that have to be taken apart: those of a line that names a daemon."""
-    return sum(len(word) for word in line.words if tables.MENTIONS.search(word))
+    return sum(map(len, command_lines.texts(line.words)))
 
 
 def _too_long(line: _Line) -> _Line:
