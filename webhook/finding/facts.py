@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from webhook.finding import node_docker
 from webhook.finding.node_docker import NodeMount
 from webhook.finding.starts import images
+from webhook.pods import bounds
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, PodSpec
 
@@ -85,8 +86,12 @@ def facts(
     for mount in node_mounts:
         if mount.mount.get("readOnly"):
             yield Fact(About.READ_ONLY, mount.path, mount.container)
+    left = bounds.PHRASES
     for container in users:
         yield from _of_user(container)
+        text = "\n".join(pods.command_line(container))[:left]
+        left -= len(text)
+        yield from _of_command(container["name"], text)
 
 
 def _of_pod(pod: Pod) -> Iterator[Fact]:
@@ -128,7 +133,6 @@ def _of_user(container: Container) -> Iterator[Fact]:
         yield Fact(About.VARIABLE, var["name"], who)
     for mount in pods.mounts(container):
         yield Fact(About.MOUNT_PATH, mount["mountPath"], who)
-    yield from _of_command(who, "\n".join(pods.command_line(container)))
 
 
 def _of_command(who: str, text: str) -> Iterator[Fact]:

@@ -71,8 +71,13 @@ def listener(pod: Pod, port: int) -> Listener | None:
         if _BY_IMAGE.get(images.name_and_tag(container)[0].rpartition("/")[2]) == port:
             return Listener(container["name"], f"has an image that listens on port {port}")
         words = pods.command_line(container)
-        left -= sum(len(word) for word in words if str(port) in word)
-        if left >= 0 and any(_listens(command, port) for command in _commands(words, port)):
+        named = [word for word in words if str(port) in word]
+        left -= sum(map(len, named)) + len(words) * bool(named)
+        if (
+            named
+            and left >= 0
+            and any(_listens(command, port) for command in _commands(words, port))
+        ):
             return Listener(container["name"], f"listens on port {port}")
     return None
 
