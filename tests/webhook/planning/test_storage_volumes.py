@@ -40,10 +40,17 @@ def _pod(source: dict[str, Any], **fields: Any) -> Any:
         ("node's own", {"hostPath": {"path": "/var/lib/docker/"}}),
         ("node's own", {"hostPath": {"path": "/var/lib"}}),
         ("node's own", {"hostPath": {"path": "/"}}),
+        ("node's own", {"hostPath": {"path": "/etc/docker"}}),
+        ("node's own", {"hostPath": {"path": "/mnt/../dev"}}),
+        ("node's own", {"hostPath": {"path": "/var/lib/kubelet/pods"}}),
+        ("node's own", {"hostPath": {"path": "/var/lib/dinp/docker"}}),
+        ("node's own", {"hostPath": {"path": "/run/dinp"}}),
+        (None, {"hostPath": {"path": "/var/lib/ci"}}),
+        (None, {"hostPath": {"path": "/usr/local/docker-data"}}),
     ],
 )
 def test_what_can_hold_the_data(why: str | None, source: dict[str, Any]) -> None:
-    """What can be written, is no NFS, and is not the node's own Docker."""
+    """What can be written, is no NFS, and is neither the node's own Docker nor its system, nor a shared daemon's."""
     found = storage_volumes.obstacle(_pod(source), VOLUME)
     assert (why is None) == (found is None)
     assert found is None or (found.reason is Reason.UNFIT_VOLUME and str(why) in found.text)
