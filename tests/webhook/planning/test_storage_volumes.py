@@ -121,3 +121,13 @@ def test_another_volume_the_second_time(left: str, storage: str) -> None:
     second = _injected({"spec": _injected(pod, "volume:a")["spec"]}, storage)
     mounts = {mount["mountPath"]: mount["name"] for mount in pods.mounts(build.dind(second))}
     assert left == mounts["/var/lib/docker"]
+
+
+def test_a_volume_whose_socket_is_migrated() -> None:
+    """No client mounts it any more, and the daemon does: it stays in the Pod."""
+    client = build.container(
+        volumeMounts=[{**build.mount("a", "/var/run/docker.sock"), "subPath": "docker.sock"}]
+    )
+    first = _injected(build.pod(client, volumes=[build.host_path("a", "/mnt")]), "volume:a")
+    assert "a" in {volume["name"] for volume in first["spec"]["volumes"]}
+    assert [] == admission.inject(first, build.ANNOTATED, build.DEFAULT).operations
