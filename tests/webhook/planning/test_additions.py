@@ -270,7 +270,7 @@ def test_a_copier_of_the_pods_own(used: bool, path: str) -> None:
     client = build.container(volumeMounts=[mount] if used else [])
     volumes = [{"name": "dinp-cli", "emptyDir": {}}]
     pod: Any = build.pod(client, initContainers=[foreign], volumes=volumes)
-    new = admission.inject(pod, RULES[path], build.DEFAULT).pod
+    new: Any = admission.inject(pod, RULES[path], build.DEFAULT).pod
     found = [one for one in new["spec"].get("initContainers") or () if one["name"] == "dinp-cli"]
     assert used == bool(found)
     assert all(one["securityContext"]["capabilities"] == {"drop": ["ALL"]} for one in found)

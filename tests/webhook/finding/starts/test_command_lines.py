@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -247,8 +247,13 @@ def test_what_is_taken_apart(
     taken_apart: bool, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A text that names a daemon, or whose parameters do: each of them is one that `texts` counts."""
-    read = []
-    monkeypatch.setattr(shell_lines, "commands", lambda text: read.append(text) or ())
+    read: list[str] = []
+
+    def commands(text: str) -> Iterator[list[str]]:
+        read.append(text)
+        return iter(())
+
+    monkeypatch.setattr(shell_lines, "commands", commands)
     started(words)
     assert taken_apart == bool(read)
     assert {*read} <= {*command_lines.texts(words)}
