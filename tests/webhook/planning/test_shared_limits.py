@@ -68,6 +68,6 @@ def test_a_bounded_part_of_commands_is_read() -> None:
     for length, expected in ((1000, [BIND]), (100_000, [])):
         many = [build.container(f"a{at}", command=["x" * length]) for at in range(3)]
         last = build.container("last", command=["docker", "run", "-v", "/a:/a", "x"])
-        settings = build.settings(mode=Mode.SERVICE)
+        settings = build.settings(build.DEFAULT, Mode.SERVICE)
         found = shared_limits.limits(build.pod(), [*many, last], settings)
         assert expected == [finding.reason for finding in found]
