@@ -46,9 +46,10 @@ def _spec(spec: PodSpec, clients: Iterable[Client], additions: Additions) -> Pod
 
     replaced = {gone.volume for client in by_name.values() for gone in client.replacements}
     new = edits.map_containers(spec, edit)
-    new = edits.without_unused_volumes(new, replaced)
     new = edits.with_volumes(new, additions.volumes)
     new = edits.with_init_containers(new, additions.init_containers, _left_over(spec, additions))
+    # The daemon's own, too: of a volume that had the node's socket it may have the rest.
+    new = edits.without_unused_volumes(new, replaced)
     if additions.renews:
         ours = {volume["name"] for volume in new.get("volumes") or ()}
         new = edits.without_unused_volumes(new, filter(names.is_dinps_volume, ours))

@@ -43,7 +43,7 @@ _TRUST: Final = ("/etc/ssl", "/etc/pki")
 _SYSTEM_TREES: Final = (
     *("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/proc", "/sys", "/dev", DIRECTORY),
     *("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/libexec"),
-    *("/usr/local/bin", "/usr/local/sbin", "/usr/local/lib"),
+    *("/usr/local/bin", "/usr/local/sbin", "/usr/local/lib", "/usr/local/libexec"),
     *("/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"),
     *("/etc/subuid", "/etc/subgid", "/var/lib/docker", "/var/lib/containerd", "/var/lib/dinp"),
     *("/run/docker", "/var/run/docker", DAEMON_CONFIG_PATH),

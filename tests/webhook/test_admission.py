@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -299,6 +300,37 @@ def test_host_paths_without_a_path() -> None:
     for odd in ({"type": ""}, {"path": None}, {"path": ""}):
         pod = build.with_socket(container, volumes=[{"name": "odd", "hostPath": odd}])
         assert response(review(pod, "/pods/migrate/sidecar"))["allowed"] is True
+
+
+# `@` is where the types of a Pod say nothing.
+UNTYPED: dict[str, dict[str, Any]] = {
+    "fieldPath": {"env": [{"name": "a", "valueFrom": {"fieldRef": {"fieldPath": "@"}}}]},
+    "protocol": {"ports": [{"containerPort": 2375, "protocol": "@"}]},
+    "containerPort": {"command": ["dockerd"], "ports": [{"containerPort": "@"}]},
+    "privileged": {"image": "docker:dind", "securityContext": {"privileged": "@"}},
+    "toleration": {},
+    "propagation of a dinp-dind": {},
+    "resources of a dinp-dind": {},
+}
+
+
+@pytest.mark.parametrize("odd", ["{}", "[]", '{"a":1}', '["a"]', "1", "true", '"a"'])
+@pytest.mark.parametrize("where", UNTYPED)
+def test_values_of_another_type(where: str, odd: str) -> None:
+    """Any JSON is answered there, and is never a bug of ours."""
+    mounts = [build.mount("socket", "/var/run/docker.sock")]
+    pod: Any = build.with_socket(build.container(volumeMounts=mounts, **UNTYPED[where]))
+    if where == "toleration":
+        pod["spec"]["tolerations"] = [{"key": "@"}]
+    if "dinp-dind" in where:
+        run = {**build.mount("dinp-run", "/dinp"), "mountPropagation": "@"}
+        other = {**build.mount("socket", "/x"), "mountPropagation": "@"}
+        dind = {"name": "dinp-dind", "resources": "@" if "resources" in where else {}}
+        pod["spec"]["initContainers"] = [{**dind, "volumeMounts": [run, other]}]
+        pod["metadata"] = {"annotations": {"dinp.io/inject": "sidecar"}}
+    raw = body(pod).replace(b'"@"', odd.encode())
+    with suppress(ReviewError):
+        admission.review(raw, RULES["/pods/migrate/sidecar"], build.DEFAULT)
 
 
 NESTED: dict[str, dict[str, Any]] = {

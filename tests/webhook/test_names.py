@@ -28,3 +28,18 @@ def test_containers_of_dinp(name: str) -> None:
 def test_containers_of_others(name: str) -> None:
     """A name that only begins like one of dinp's is the user's."""
     assert not names.is_dinps_container(name)
+
+
+@pytest.mark.parametrize(
+    ("is_system", "path"),
+    [
+        (True, "/usr/local/libexec"),
+        (True, "/usr/local/libexec/docker/cli-plugins"),
+        (True, "/var/lib/dinp/trust"),
+        (False, "/usr/local/libexecs"),
+        (False, "/usr/local/share"),
+    ],
+)
+def test_what_the_daemons_container_needs(is_system: bool, path: str) -> None:
+    """No mount of anybody's hides there what the daemon's container executes, copies or trusts."""
+    assert is_system == names.is_system(path, rootless=False)

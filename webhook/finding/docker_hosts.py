@@ -14,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from webhook import names
@@ -74,11 +75,17 @@ def is_loopback(host: str) -> bool:
 def aliases(pod: Pod) -> frozenset[str]:
     """The names that hostAliases give a loopback address; of two lines with one name the first counts."""
     first: dict[str, bool] = {}
-    for alias in pod["spec"].get("hostAliases") or ():
-        is_local = is_loopback((alias.get("ip") or "")[: bounds.NAME])
-        for name in alias.get("hostnames") or ():
-            first.setdefault(name.lower(), is_local)
+    for name, is_local in islice(_aliases(pod), bounds.ALIASES):
+        first.setdefault(name.lower(), is_local)
     return frozenset(name for name, is_local in first.items() if is_local)
+
+
+def _aliases(pod: Pod) -> Iterator[tuple[str, bool]]:
+    """Each name, and whether its address is a loopback's."""
+    for alias in pod["spec"].get("hostAliases") or ():
+        if hostnames := alias.get("hostnames"):
+            is_local = is_loopback((alias.get("ip") or "")[: bounds.NAME])
+            yield from ((name, is_local) for name in hostnames)
 
 
 def of_container(container: Container, names_: Collection[str]) -> Address | None:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from webhook.finding import node_docker
 from webhook.finding.node_docker import NodeMount
 from webhook.finding.starts import images
+from webhook.pods import bounds
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, PodSpec
 
@@ -87,8 +88,12 @@ def facts(
     for mount in node_mounts:
         if mount.mount.get("readOnly"):
             yield Fact(About.READ_ONLY, mount.path, mount.container)
+    left = bounds.PHRASES
     for container in users:
         yield from _of_user(container)
+        text = "\n".join(pods.command_line(container))[:left]
+        left -= len(text)
+        yield from _of_command(container["name"], text)
 
 
 def _of_pod(pod: Pod) -> Iterator[Fact]:
@@ -108,7 +113,10 @@ def _of_pod(pod: Pod) -> Iterator[Fact]:
 def _placement(spec: PodSpec) -> Iterator[Fact]:
     for toleration in spec.get("tolerations") or ():
         key = toleration.get("key")
-        yield Fact(About.NODES, key) if key else Fact(About.ANY_NODE)
+        if not key:
+            yield Fact(About.ANY_NODE)
+        elif isinstance(key, str):
+            yield Fact(About.NODES, key)
     for key, value in (spec.get("nodeSelector") or {}).items():
         yield Fact(About.NODES, f"{key}={value}")
 
@@ -119,14 +127,14 @@ def _of_user(container: Container) -> Iterator[Fact]:
     yield Fact(About.IMAGE, images.name_and_tag(container)[0], who)
     for var in pods.env(container):
         # Not the Pod's nodeName: every Pod that runs has one, and `dinp scan` reads those.
-        if field := ((var.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath"):
+        field = ((var.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath")
+        if isinstance(field, str):
             yield Fact(About.FIELD, field, who)
         if (value := var.get("value") or "").startswith("unix://"):
             yield Fact(About.SOCKET, value, who, var["name"])
         yield Fact(About.VARIABLE, var["name"], who)
     for mount in pods.mounts(container):
         yield Fact(About.MOUNT_PATH, mount["mountPath"], who)
-    yield from _of_command(who, "\n".join(pods.command_line(container)))
 
 
 def _of_command(who: str, text: str) -> Iterator[Fact]:

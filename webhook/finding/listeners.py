@@ -71,9 +71,9 @@ def listener(pod: Pod, port: int) -> Listener | None:
         if _by_image(container) == port:
             return Listener(container["name"], f"has an image that listens on port {port}")
         words = pods.command_line(container)
-        naming = sum(len(word) for word in words if number in word)
-        left -= naming
-        if naming == 0 or left < 0:
+        named = [word for word in words if number in word]
+        left -= sum(map(len, named)) + len(words) * bool(named)
+        if not named or left < 0:
             continue
         if any(_listens(command, port) for command in _commands(words, port)):
             return Listener(container["name"], f"listens on port {port}")
@@ -86,7 +86,7 @@ def _by_image(container: Container) -> int | None:
 
 
 def _declares(one: dict[str, object], port: int) -> bool:
-    return one.get("containerPort") == port and one.get("protocol") in {None, "TCP"}
+    return one.get("containerPort") == port and one.get("protocol") in (None, "TCP")
 
 
 def _commands(words: Sequence[str], port: int) -> Iterator[Sequence[str]]:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from webhook import names
-from webhook.finding import node_docker
+from webhook.finding import docker_hosts, node_docker
 from webhook.finding.docker_hosts import LocalHost
 from webhook.finding.node_docker import Kind, NodeMount
 from webhook.finding.starts import command_lines, images, tables
@@ -166,11 +166,13 @@ def _lines(container: Container) -> Iterator[_Line]:
     yield _Line("its command", pods.command_line(container))
     if container.get("lifecycle"):
         yield _Line("its postStart hook", pods.hook_after_start(container))
-    for var in pods.env(container):
-        name = var["name"]
-        if name not in tables.COMMAND_VARIABLES or not (value := var.get("value")):
+    said = {
+        var["name"]: var for var in pods.env(container) if var["name"] in tables.COMMAND_VARIABLES
+    }
+    for name, var in said.items():  # the last of a name counts
+        text = (var.get("value") or "")[: bounds.COMMAND]
+        if not text:
             continue
-        text = value[: bounds.COMMAND]
         if name == tables.PROWS_OPTIONS:
             yield _of_prow(text)
         else:
@@ -201,7 +203,7 @@ def _of_prow(text: str) -> _Line:
 
 def _size(line: _Line) -> int:
     """Characters that have to be taken apart: those of a line that names a daemon."""
-    return sum(len(word) for word in line.words if tables.MENTIONS.search(word))
+    return sum(map(len, command_lines.texts(line.words)))
 
 
 def _too_long(line: _Line) -> _Line:

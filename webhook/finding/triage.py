@@ -121,7 +121,7 @@ def _serves(daemon: Container, seen: _Seen) -> bool:
 
 # ---- of the node -------------------------------------------------------------------------
 
-_DOCKER_PORTS: Final = frozenset({2375, 2376})
+_DOCKER_PORTS: Final = (2375, 2376)
 _REACHING: Final = frozenset({Kind.SOCKET, Kind.RUN_DIRECTORY})
 _LOCAL: Final = re.compile(r"unix://|(?:\w{1,9}://)?(?:localhost|127\.|\[::1\])")
 

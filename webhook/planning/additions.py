@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import filterfalse
 
 import msgspec
 
@@ -33,7 +34,7 @@ class Additions(msgspec.Struct, frozen=True):
 
     volumes: tuple[Volume, ...] = ()
     init_containers: tuple[Container, ...] = ()  # in the order in which they start
-    renews: bool = False  # an earlier dinp-dind: what is dinp's beside it and not here is left over
+    renews: bool = False  # an earlier dinp-dind or dinp-cli: what is dinp's beside it and not here is left over
     supplemental_group: int | None = None
     image_pull_secret: str | None = None
     warnings: tuple[Finding, ...] = ()
@@ -58,17 +59,25 @@ def additions(
 def _shared(pod: Pod, found: Found, clients: Sequence[Client], settings: Settings) -> Additions:
     used = {mount["name"] for client in clients for mount in _new_mounts(client)}
     init_containers: tuple[Container, ...] = ()
-    if names.CLI in used:
+    there = {container["name"] for container in pod["spec"].get("initContainers") or ()}
+    everyone = pods.containers(pod)
+    if names.CLI in used | _mounted(filterfalse(_is_dinps, everyone)):
         cli = shared_daemon.cli_container(settings, found.default_container)
         init_containers = (*_kept(pod, found, [cli]),)
     uses_socket = any(client.uses_socket for client in clients)
     return Additions(
         volumes=tuple(shared_daemon.volumes(used | _mounted(init_containers), settings)),
         init_containers=init_containers,
+        # One of that name that nobody needs is none of dinp's: policies may admit it by its name.
+        renews=names.CLI_CONTAINER in there,
         # The DaemonSet's socket has the group of the dind image, whatever the Pod's fsGroup.
         supplemental_group=settings.socket_group if uses_socket else None,
         image_pull_secret=settings.image_pull_secret if init_containers else None,
     )
+
+
+def _is_dinps(container: Container) -> bool:
+    return names.is_dinps_container(container["name"])
 
 
 def _new_mounts(client: Client) -> Iterator[VolumeMount]:
@@ -218,7 +227,7 @@ def _links(
     paths = [
         path
         for container in pods.containers(pod)
-        if not names.is_dinps_container(container["name"])
+        if not _is_dinps(container)
         for path in socket_mounts.migrated_paths(container, migrating.get(container["name"], ()))
     ]
     if not paths:

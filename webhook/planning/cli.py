@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from webhook import names
+from webhook.finding import node_docker
 from webhook.pods import image
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, VolumeMount
@@ -47,8 +48,9 @@ def mounts(
         return (), None
     for mount in pods.mounts(container):
         path = pods.clean_path(mount["mountPath"])
-        is_ours = mount["name"] == names.RUN or mount["mountPath"] in replaced
-        if path in _AT_OR_ABOVE and not is_ours:
+        # A socket that was mounted there, of all places, is in the way in every pass.
+        is_ours = mount["name"] == names.RUN and not node_docker.is_sidecars_socket(mount)
+        if path in _AT_OR_ABOVE and not (is_ours or mount["mountPath"] in replaced):
             return (), Reason.CLI_PATH_TAKEN.say(container=container["name"], path=path)
     return MOUNTS, None
 

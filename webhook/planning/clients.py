@@ -226,7 +226,8 @@ def _addresses(container: Container, found: Sequence[NodeMount], mode: Mode) -> 
         paths[node_mount.kind].add(pods.clean_path(node_mount.mount["mountPath"]))
     directories = Trees(paths[Kind.RUN_DIRECTORY])
     served = {*paths[Kind.SOCKET], *socket_mounts.migrated_paths(container)}
-    for what, path in socket_addresses.written(container):
+    sockets = dict.fromkeys(["docker.sock", *(path.rpartition("/")[2] for path in sorted(served))])
+    for what, path in socket_addresses.written(container, sockets):
         blanks = {"container": container["name"], "what": what, "path": path}
         if path in served:
             if mode is Mode.SERVICE:

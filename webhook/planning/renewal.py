@@ -273,5 +273,5 @@ def _lost_mounts(there: Container, new: Container, credentials: Collection[str])
             continue
         if left.get(path) != name:
             yield f"the mount of {name} at {path}"
-        elif mount.get(_PROPAGATION) not in {None, "None"}:
+        elif mount.get(_PROPAGATION) not in (None, "None"):
             yield f"{_PROPAGATION} of {name} at {path}"

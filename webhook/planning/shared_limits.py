@@ -12,7 +12,7 @@ from typing import Final
 
 from webhook.asking.rules import Mode
 from webhook.asking.settings import Settings
-from webhook.pods import jobs
+from webhook.pods import bounds, jobs
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, EnvVar, Pod
 from webhook.reasons import Finding, Reason
@@ -27,7 +27,7 @@ _TESTCONTAINERS: Final = "testcontainers"  # it reaches its containers at publis
 def limits(pod: Pod, clients: Iterable[Container], settings: Settings) -> Iterator[Finding]:
     """Warnings for these clients of a shared daemon."""
     jenkins = jobs.is_jenkins(pod)
-    shown = {option for client in clients for option in _options(client)}
+    shown = {option for client, text in _read(clients) for option in _options(client, text)}
     if jenkins or not shown.isdisjoint(_MOUNTS):
         text = "; Jenkins' docker.image().inside needs sidecar mode" if jenkins else ""
         yield Reason.BIND_MOUNTS_SHARED.say(jenkins=text)
@@ -36,9 +36,17 @@ def limits(pod: Pod, clients: Iterable[Container], settings: Settings) -> Iterat
         yield Reason.PUBLISHED_PORTS.say()
 
 
-def _options(container: Container) -> Iterator[str]:
+def _read(clients: Iterable[Container]) -> Iterator[tuple[Container, str]]:
+    """Each with its command; of all commands together a bounded part."""
+    left = bounds.PHRASES
+    for client in clients:
+        text = " ".join(pods.command_line(client))[:left]
+        left -= len(text)
+        yield client, text
+
+
+def _options(container: Container, text: str) -> Iterator[str]:
     """The options above that `docker run` and `docker create` have in the container's command."""
-    text = " ".join(pods.command_line(container))
     if _TESTCONTAINERS in text.lower() or any(map(_is_testcontainers, pods.env(container))):
         yield _TESTCONTAINERS
     docker = starts = False

@@ -10,7 +10,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import Final
 
 from webhook.pods import bounds
@@ -19,6 +20,8 @@ from webhook.pods.pod import Container
 
 _SCHEMES: Final = frozenset({"unix", "http+unix"})
 _SLASH: Final = ("%2F", "%2f")
+_NAMES: Final = 4  # a container has its socket at one path, or at two
+_WORDS: Final = 16  # a thousand containers may each have as many
 
 
 def path_of(address: str) -> str | None:
@@ -37,17 +40,22 @@ def path_of(address: str) -> str | None:
     return None if path == "/" else path
 
 
-def written(container: Container) -> Iterator[tuple[str, str]]:
+def written(container: Container, names: Collection[str]) -> Iterator[tuple[str, str]]:
     """Each path of a variable but DOCKER_HOST, or of an argument, with what holds it.
 
-    An argument may be a script, and a word of it a flag with its value:
+    `names` are those of the files that matter: paths of others may be left out, as the first that
+    are written are enough. An argument may be a script, and a word of it a flag with its value:
     `--host=unix:///var/run/docker.sock`.
     """
+    names = tuple(islice(names, _NAMES))
     for var in pods.env(container):
         path = path_of(var.get("value") or "")
         if path is not None and var["name"] != "DOCKER_HOST":
             yield f"variable {var['name']}", path
-    for word in " ".join(pods.command_line(container)).split():
+    text = " ".join(pods.command_line(container))
+    words = text.split() if any(name in text for name in names) else ()
+    named = (word for word in words if any(name in word for name in names))
+    for word in islice(dict.fromkeys(named), _WORDS):
         path = path_of(word.rpartition("=")[2].strip("'\""))
         if path is not None:
             yield f"argument {word}", path

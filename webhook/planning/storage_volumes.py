@@ -90,5 +90,16 @@ def _unfit(volume: Volume) -> Iterator[str]:
         elif isinstance(source, dict) and source.get("readOnly"):
             yield _READ_ONLY
     path = (volume.get("hostPath") or {}).get("path")
-    if path and node_docker.is_nodes(pods.clean_path(path)):
+    if path and _is_nodes(pods.clean_path(path)):
         yield f"{path} is the node's own"
+
+
+def _is_nodes(path: str) -> bool:
+    """Whether this clean path of a node is its Docker's, its system's, or a shared daemon's of dinp."""
+    in_system = names.is_system(path, rootless=False) or any(
+        pods.is_within(path, tree) for tree in _NODES_TREES
+    )
+    return in_system or node_docker.is_nodes(path)
+
+
+_NODES_TREES: Final = ("/boot", "/etc", "/run", "/var/lib/kubelet", "/var/run")

@@ -9,6 +9,7 @@ import pytest
 from tests.webhook import small_pods as build
 from webhook.finding import docker_hosts
 from webhook.finding.docker_hosts import Address, LocalHost, address
+from webhook.pods import bounds
 
 HERE = Address("localhost", 2375)
 
@@ -89,3 +90,11 @@ def test_local_hosts() -> None:
     ]
     ours = build.container("dinp-dind", volumeMounts=[build.mount("dinp-run", "/dinp")])
     assert [] == [*docker_hosts.local_hosts(build.pod(*containers, initContainers=[ours]), ())]
+
+
+def test_so_many_aliases_are_read() -> None:
+    """The names of all lines together; lines without one do not count."""
+    lines: list[Any] = [{"ip": "192.0.2.1", "hostnames": [f"a{at}", f"b{at}"]} for at in range(499)]
+    lines += [{"ip": "127.0.0.1"}] * bounds.ALIASES
+    lines += [{"ip": "127.0.0.1", "hostnames": ["docker", "engine", "behind"]}]
+    assert {"docker", "engine"} == docker_hosts.aliases(build.pod(hostAliases=lines))

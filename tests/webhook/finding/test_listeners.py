@@ -123,3 +123,12 @@ def test_a_bounded_part_is_read() -> None:
     last = build.container("last", args=["--port=2375"])
     assert listener(build.pod(*many, last), 2375) is None
     assert Listener("last", "listens on port 2375") == listener(build.pod(last), 2375)
+
+
+def test_a_bounded_number_of_words_is_read() -> None:
+    """Of command lines with the port in them; others hold no port, however long they are."""
+    last = build.container("last", args=["--port=2375"])
+    for words, is_read in ((["-l"] * 30_000, True), (["2375", *["-l"] * 30_000], False)):
+        pod = build.pod(build.container("long", command=words), last)
+        expected = Listener("last", "listens on port 2375") if is_read else None
+        assert expected == listener(pod, 2375)

@@ -316,3 +316,18 @@ def test_a_migrated_client_stays_one() -> None:
     mount = build.mount("dinp-run", "/var/run/docker.sock", subPath="docker.sock")
     assert [] == daemons(build.container(command=["dockerd"], volumeMounts=[mount]))
     assert [] == daemons(build.container("dinp-cli", command=["dockerd"]))
+
+
+def test_the_last_variable_counts() -> None:
+    """As the kubelet has it: one script for each name, however often that stands there."""
+    scripts = [*var("DRONE_SCRIPT", "dockerd"), *var("DRONE_SCRIPT", "make")]
+    assert how(env=scripts) is None
+    assert how(env=scripts[::-1]) == "runs dockerd"
+
+
+def test_parameters_are_read_as_much() -> None:
+    """A text that runs what stands behind it is as long as one that names a daemon."""
+    script = f'{"x" * bounds.SCRIPTS};"$@"'
+    container = build.container("x", command=["sh", "-c", script, "x", "dockerd"])
+    found = pod_daemons.pod_daemons(build.pod(container), ())
+    assert [Unread("x", "its command", "it is too long", True)] == [*found.unread]

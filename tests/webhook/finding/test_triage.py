@@ -441,3 +441,11 @@ def test_a_bounded_part_is_judged() -> None:
         mounts = [{"name": "work", "mountPath": f"/m{at}"} for at in range(number)]
         pod = a_pod(user(volumeMounts=[*mounts, config]), volumes=[SOCKET])
         assert score == judge(pod).score
+
+
+def test_a_bounded_part_of_commands_is_judged() -> None:
+    """Of all containers together, as of phrases."""
+    for length, score in ((1000, -2), (60_000, 0)):
+        users = [user(name=f"a{at}", command=["x" * length]) for at in range(5)]
+        builder = user(name="b", command=["docker build ."])
+        assert score == judge(a_pod(*users, builder, volumes=[SOCKET])).score

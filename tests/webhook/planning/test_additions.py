@@ -10,7 +10,7 @@ from tests.webhook import small_pods as build
 from webhook import admission
 from webhook.asking import config as configs
 from webhook.asking.config import Config
-from webhook.asking.rules import Mode
+from webhook.asking.rules import RULES, Mode
 from webhook.finding.found import find
 from webhook.planning import clients
 from webhook.planning.additions import Additions, additions, known_volumes
@@ -254,6 +254,28 @@ def test_the_copier_that_is_there_is_made_anew() -> None:
     pod = build.pod(client, initContainers=[foreign], volumes=CLI_VOLUMES)
     (found,) = decided(pod, Mode.DAEMONSET).init_containers
     assert {**ours, "image": "mirrored/docker"} == found
+
+
+@pytest.mark.parametrize("path", ["/pods/inject/daemonset", "/pods/inject/service"])
+@pytest.mark.parametrize("used", [True, False])
+def test_a_copier_of_the_pods_own(used: bool, path: str) -> None:
+    """A second pass makes the one anew that a client needs; one that nobody needs is none of dinp's."""
+    foreign = build.container(
+        "dinp-cli",
+        command=["evil"],
+        securityContext={"privileged": True},
+        volumeMounts=[build.mount("dinp-cli", "/x")],
+    )
+    mount = {**build.mount("dinp-cli", "/usr/bin/docker"), "subPath": "docker"}
+    client = build.container(volumeMounts=[mount] if used else [])
+    volumes = [{"name": "dinp-cli", "emptyDir": {}}]
+    pod: Any = build.pod(client, initContainers=[foreign], volumes=volumes)
+    new: Any = admission.inject(pod, RULES[path], build.DEFAULT).pod
+    found = [one for one in new["spec"].get("initContainers") or () if one["name"] == "dinp-cli"]
+    assert used == bool(found)
+    assert all(one["securityContext"]["capabilities"] == {"drop": ["ALL"]} for one in found)
+    assert used == any(one["name"] == "dinp-cli" for one in new["spec"]["volumes"])
+    assert [] == admission.inject(new, RULES[path], build.DEFAULT).operations
 
 
 def exported(**annotations: str) -> Pod:

@@ -54,6 +54,20 @@ def test_mounts_in_the_way(path: str, in_the_way: bool) -> None:
     assert cli.MOUNTS == cli.mounts(container, {path})[0]
 
 
+@pytest.mark.parametrize(
+    "path", ["/usr/local/bin", "/usr/local/bin/docker", "/usr/local/lib/docker"]
+)
+def test_a_socket_in_the_way(path: str) -> None:
+    """Where a client has the node's socket there, of all places, a second pass says the same as the first."""
+    mounts = [build.mount("socket", path), build.mount("socket", "/var/run/docker.sock")]
+    pod = build.with_socket(build.container(volumeMounts=mounts))
+    first = _injected(pod, cli="true")
+    metadata = first["metadata"]
+    assert "no docker CLI" in metadata["annotations"]["dinp.io/status"]
+    second = admission.inject(first, build.ANNOTATED, build.DEFAULT)
+    assert [] == second.operations
+
+
 def _injected(pod: Any, **annotations: str) -> Any:
     asked = {f"dinp.io/{name}": value for name, value in annotations.items()}
     metadata = {"name": "x", "annotations": {"dinp.io/inject": "sidecar", **asked}}

@@ -61,3 +61,13 @@ def test_testcontainers_publishes_ports() -> None:
 def test_a_jenkins_pod_has_its_step() -> None:
     """docker.image().inside mounts the workspace, whatever the containers start."""
     assert [BIND] == limits(labels={"jenkins/label": "a"})
+
+
+def test_a_bounded_part_of_commands_is_read() -> None:
+    """Of all containers together, as the triage reads them."""
+    for length, expected in ((1000, [BIND]), (100_000, [])):
+        many = [build.container(f"a{at}", command=["x" * length]) for at in range(3)]
+        last = build.container("last", command=["docker", "run", "-v", "/a:/a", "x"])
+        settings = build.settings(build.DEFAULT, Mode.SERVICE)
+        found = shared_limits.limits(build.pod(), [*many, last], settings)
+        assert expected == [finding.reason for finding in found]

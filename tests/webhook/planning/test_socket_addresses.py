@@ -51,4 +51,13 @@ def test_where_a_container_has_written_one() -> None:
         ("argument /d", "/d"),
         ("argument '/e'", "/e"),
     ]
-    assert expected == list(socket_addresses.written(container))
+    assert expected == list(socket_addresses.written(container, "cde"))
+
+
+def test_so_many_are_read() -> None:
+    """However many words a command has: those with the name of a socket, and no more than anybody is told."""
+    words = [*["/a"] * 5000, *(f"/{at}/docker.sock" for at in range(1000))]
+    container = build.container(command=["sh", "-c", " ".join(words)])
+    found = list(socket_addresses.written(container, ["docker.sock"]))
+    assert [f"/{at}/docker.sock" for at in range(16)] == [path for _, path in found]
+    assert [] == list(socket_addresses.written(container, ["x"]))

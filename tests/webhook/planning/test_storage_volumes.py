@@ -40,10 +40,17 @@ def _pod(source: dict[str, Any], **fields: Any) -> Any:
         ("node's own", {"hostPath": {"path": "/var/lib/docker/"}}),
         ("node's own", {"hostPath": {"path": "/var/lib"}}),
         ("node's own", {"hostPath": {"path": "/"}}),
+        ("node's own", {"hostPath": {"path": "/etc/docker"}}),
+        ("node's own", {"hostPath": {"path": "/mnt/../dev"}}),
+        ("node's own", {"hostPath": {"path": "/var/lib/kubelet/pods"}}),
+        ("node's own", {"hostPath": {"path": "/var/lib/dinp/docker"}}),
+        ("node's own", {"hostPath": {"path": "/run/dinp"}}),
+        (None, {"hostPath": {"path": "/var/lib/ci"}}),
+        (None, {"hostPath": {"path": "/usr/local/docker-data"}}),
     ],
 )
 def test_what_can_hold_the_data(why: str | None, source: dict[str, Any]) -> None:
-    """What can be written, is no NFS, and is not the node's own Docker."""
+    """What can be written, is no NFS, and is neither the node's own Docker nor its system, nor a shared daemon's."""
     found = storage_volumes.obstacle(_pod(source), VOLUME)
     assert (why is None) == (found is None)
     assert found is None or (found.reason is Reason.UNFIT_VOLUME and str(why) in found.text)
@@ -114,3 +121,13 @@ def test_another_volume_the_second_time(left: str, storage: str) -> None:
     second = _injected({"spec": _injected(pod, "volume:a")["spec"]}, storage)
     mounts = {mount["mountPath"]: mount["name"] for mount in pods.mounts(build.dind(second))}
     assert left == mounts["/var/lib/docker"]
+
+
+def test_a_volume_whose_socket_is_migrated() -> None:
+    """No client mounts it any more, and the daemon does: it stays in the Pod."""
+    client = build.container(
+        volumeMounts=[{**build.mount("a", "/var/run/docker.sock"), "subPath": "docker.sock"}]
+    )
+    first = _injected(build.pod(client, volumes=[build.host_path("a", "/mnt")]), "volume:a")
+    assert "a" in {volume["name"] for volume in first["spec"]["volumes"]}
+    assert [] == admission.inject(first, build.ANNOTATED, build.DEFAULT).operations

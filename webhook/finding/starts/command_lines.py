@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from webhook.finding.starts import shell_lines, tables
@@ -26,6 +26,8 @@ _DEEPEST: Final = 6
 _NEAR: Final = 16  # words of su and its like before their text
 _ASSIGNMENT: Final = re.compile(r"\w+\+?=")
 _PARAMETERS: Final = frozenset({"$@", "$*", "$1", "${@}", "${1}"})
+_PARAMETER: Final = re.compile(r"\$\{?[@*1]")
+_LONGEST: Final = 50  # wrappers and assignments before a program
 
 
 class Started(NamedTuple):
@@ -41,20 +43,32 @@ NOTHING: Final = Started()
 def started(words: Sequence[str], depth: int = 0) -> Started:
     """Judge a command line: the words of a container's command and args, or of a shell's command."""
     at: int | Started = 0
-    while isinstance(at, int):
+    for _ in range(_LONGEST):
+        if not isinstance(at, int):
+            return at
         if at >= len(words):
-            return NOTHING
+            break
         if _ASSIGNMENT.match(words[at]):
             at += 1
         else:
             program = _program(words[at])
             at = _WAYS.get(program, _behind_wrapper)(program, words, at + 1, depth)
-    return at
+    return NOTHING if isinstance(at, int) else at
+
+
+def texts(words: Sequence[str]) -> Iterator[str]:
+    """Those of a command line that `started` may have to take apart, as `in_text` does."""
+    if _mentions(words):
+        yield from (
+            word for word in words if tables.MENTIONS.search(word) or _PARAMETER.search(word)
+        )
 
 
 def in_text(text: str, behind: Sequence[str] = (), *, depth: int = 0) -> Started:
     """Judge a text for a shell; `behind`: its parameters, `$1` and so on."""
-    if not tables.MENTIONS.search(text) and not behind:
+    mentions = bool(tables.MENTIONS.search(text))
+    behind = behind if _PARAMETER.search(text) and _mentions(behind) else ()
+    if not mentions and not behind:
         return NOTHING
     if depth == _DEEPEST:
         return Started(unreadable="it is nested too deeply")
@@ -70,7 +84,11 @@ def in_text(text: str, behind: Sequence[str] = (), *, depth: int = 0) -> Started
             unreadable = unreadable or found.unreadable
     except UnreadableError as error:
         unreadable = str(error)
-    return Started(unreadable=unreadable if tables.MENTIONS.search(text) else "")
+    return Started(unreadable=unreadable if mentions else "")
+
+
+def _mentions(words: Sequence[str]) -> bool:
+    return bool(tables.MENTIONS.search(" ".join(words)))
 
 
 def _program(word: str) -> str:

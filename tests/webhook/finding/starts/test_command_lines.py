@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.webhook.test_linear import growth
-from webhook.finding.starts import tables
+from webhook.finding.starts import command_lines, shell_lines, tables
 from webhook.finding.starts.command_lines import Started, started
 
 DOCKERD = Started("dockerd")
@@ -243,3 +243,38 @@ def test_work_grows_with_the_line(unit: str, make: Callable[[str, int], list[str
         return time.thread_time() - began
 
     assert growth(lambda: seconds(few), lambda: seconds(many)) <= 8
+
+
+@pytest.mark.parametrize(
+    ("taken_apart", "words"),
+    [
+        (False, ["sh", "-c", ";a;b", "x", "y"]),
+        (False, ["sh", "-c", ';"$@"', "x", "y"]),
+        (False, ["sh", "-c", ";a;b", "x", "dockerd"]),
+        (False, ["make", '"$@"', "docker"]),
+        (True, ["sh", "-c", ';"$@"', "x", "dockerd"]),
+        (True, ["sh", "-c", 'exec "${@}"', "x", "service", "docker", "start"]),
+        (True, ["sh", "-c", "echo dockerd"]),
+    ],
+)
+def test_what_is_taken_apart(
+    taken_apart: bool, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text that names a daemon, or whose parameters do: each of them is one that `texts` counts."""
+    read: list[str] = []
+
+    def commands(text: str) -> Iterator[list[str]]:
+        read.append(text)
+        return iter(())
+
+    monkeypatch.setattr(shell_lines, "commands", commands)
+    started(words)
+    assert taken_apart == bool(read)
+    assert {*read} <= {*command_lines.texts(words)}
+
+
+def test_so_many_wrappers_are_followed() -> None:
+    """A line of nothing else takes no longer than one that runs."""
+    assert started(["nice"] * 49 + ["dockerd"]) == DOCKERD
+    assert started(["nice"] * 50 + ["dockerd"]) == NOTHING
+    assert started(["flock", "x"] * 200_000) == NOTHING
