@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import ipaddress
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -18,8 +17,9 @@ from typing import Final, get_args
 import msgspec
 
 from webhook import names
-from webhook.asking import rules, storage
+from webhook.asking import config_values, rules, storage
 from webhook.asking.config import Config, Transport, forbids_mount
+from webhook.asking.config_values import RESOURCES
 from webhook.asking.rules import Mode
 from webhook.asking.settings import DaemonConfig, Settings, Share, over_defaults
 from webhook.pods import bounds, image, quantity
@@ -135,9 +135,6 @@ def _image(key: str, value: str, config: Config) -> object:
     return Reason.IMAGE_NOT_ALLOWED.say(value=value, allowed=", ".join(allowed) or "nothing")
 
 
-RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
-
-
 def _resources(key: str, value: str, _config: Config) -> object:
     if value.strip() == "client":
         return "client"
@@ -224,24 +221,6 @@ def _dockerd_args(key: str, value: str, _config: Config) -> object:
 # dockerd's booleans: without a value they are true.
 _SWITCHES: Final = frozenset({"--ipv6", "--ip6tables"})
 _ALLOWED_FLAG = re.compile("|".join(fnmatch.translate(f"--{name}") for name in ALLOWED_FLAGS))
-_REGISTRY = re.compile(
-    r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"
-)
-_MIRROR = re.compile(rf"https?://({_REGISTRY.pattern})/?")
-
-
-def _is_registry(item: str) -> bool:
-    if _REGISTRY.fullmatch(item):
-        return True
-    try:
-        ipaddress.ip_network(item)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_mirror(item: str) -> bool:
-    return _MIRROR.fullmatch(item) is not None
 
 
 TABLE: Final = {
@@ -267,12 +246,12 @@ TABLE: Final = {
         Annotation("dinp.io/share", _share, "share"),
         Annotation(
             "dinp.io/registry-mirrors",
-            _list_of(_is_mirror, "expected URLs such as https://mirror.example.com"),
+            _list_of(config_values.is_mirror, config_values.MIRRORS),
             "registry_mirrors",
         ),
         Annotation(
             "dinp.io/insecure-registries",
-            _list_of(_is_registry, "expected hosts such as registry.example.com:5000, or CIDRs"),
+            _list_of(config_values.is_registry, config_values.REGISTRIES),
             "insecure_registries",
         ),
         Annotation("dinp.io/daemon-config", _daemon_config, "daemon_config", longest=bounds.NAME),
