@@ -57,7 +57,7 @@ class Reason(Enum):
     NODE_WATCHER = (
         "node_watcher",
         Effect.TOLD,
-        "left as it is (dinp.io/inject: {mode} on the Pod forces it): its image is one that {because}, and no daemon of dinp's has those; that is row {row} of nodeWatchers",
+        "left as it is (dinp.io/inject: {mode} on the Pod forces it): this Pod {because}, and a daemon of dinp's has none of the node's containers; that is row {row} of nodeWatchers",
     )
     NODE_AGENT = (
         "node_agent",
