@@ -195,12 +195,12 @@ class Reason(Enum):
     HOST_USERS = (
         "host_users",
         Effect.BLOCKED,
-        "a privileged daemon cannot run with hostUsers: false; remove hostUsers, or use a shared daemon",
+        "a privileged daemon cannot run with hostUsers: false; remove hostUsers, or use a shared daemon (dinp.io/inject: daemonset or service)",
     )
     NAME_TAKEN = (
         "name_taken",
         Effect.BLOCKED,
-        "{what} {name!r} at {where} uses a name or path of dinp's; rename it",
+        "{what} {name!r} at {where} uses a name or path of dinp's; choose another",
     )
     SIDECAR_IN_PLACE = (
         "sidecar_in_place",
@@ -393,7 +393,7 @@ class Reason(Enum):
     QOS_CHANGED = (
         "qos_changed",
         Effect.WARNING,
-        "the Pod's QoS class changes from {old} to {new}, as the daemon has requests of its own; dinp.io/requests and dinp.io/limits with equal cpu and memory keep it",
+        "the Pod's QoS class changes from {old} to {new}, as the daemon has requests of its own; dinp.io/requests and dinp.io/limits keep it, both client or with equal cpu and memory",
     )
     PROXY_REFERENCE = (
         "proxy_reference",
