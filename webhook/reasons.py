@@ -253,7 +253,7 @@ class Reason(Enum):
     UNKNOWN_ANNOTATION = (
         "unknown_annotation",
         Effect.WARNING,
-        "annotation {key} is not one of dinp's and has no effect{hint}",
+        "{what} is not one of dinp's and has no effect{hint}",
     )
     MISSING_CONTAINERS = (
         "missing_containers",

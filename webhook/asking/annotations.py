@@ -74,7 +74,7 @@ def read_settings(pod: Pod, mode: Mode, config: Config) -> Settings | Finding:
 
 
 def unknown_annotations(pod: Pod) -> Iterator[Finding]:
-    """Warn of annotations under dinp.io/ that are not in the table: most are typos."""
+    """Warn of keys under dinp.io/ that have no effect: typos, and what is not where it counts."""
     unknown = (
         name
         for name in pods.annotations_of(pod)
@@ -85,10 +85,18 @@ def unknown_annotations(pod: Pod) -> Iterator[Finding]:
         guessed = at < _GUESSED and len(name) <= bounds.NAME
         close = difflib.get_close_matches(name, TABLE, n=1) if guessed else []
         hint = f"; did you mean {close[0]}?" if close else ""
-        yield Reason.UNKNOWN_ANNOTATION.say(key=name, hint=hint)
+        if name in _OF_NAMESPACES:
+            hint = "; it is a label of namespaces"
+        yield Reason.UNKNOWN_ANNOTATION.say(what=f"annotation {name}", hint=hint)
+    for name in pods.labels_of(pod):
+        if name not in TABLE or name in {rules.INJECT, names.STATUS}:
+            continue
+        hint = "; set it as an annotation of the Pod"
+        yield Reason.UNKNOWN_ANNOTATION.say(what=f"label {name}", hint=hint)
 
 
 _GUESSED: Final = 20
+_OF_NAMESPACES: Final = frozenset({rules.MIGRATE, rules.SHARED_DAEMON})
 
 
 # ---- parsers -------------------------------------------------------------------------------
