@@ -57,7 +57,7 @@ class Reason(Enum):
     NODE_WATCHER = (
         "node_watcher",
         Effect.TOLD,
-        "left as it is (dinp.io/inject: {mode} on the Pod forces it): its image is one that {because}, and no daemon of dinp's has those; that is row {row} of nodeWatchers",
+        "left as it is (dinp.io/inject: {mode} on the Pod forces it): this Pod {because}, and a daemon of dinp's has none of the node's containers; that is row {row} of nodeWatchers",
     )
     NODE_AGENT = (
         "node_agent",
@@ -200,12 +200,12 @@ class Reason(Enum):
     HOST_USERS = (
         "host_users",
         Effect.BLOCKED,
-        "a privileged daemon cannot run with hostUsers: false; remove hostUsers, or use a shared daemon",
+        "a privileged daemon cannot run with hostUsers: false; remove hostUsers, or use a shared daemon (dinp.io/inject: daemonset or service)",
     )
     NAME_TAKEN = (
         "name_taken",
         Effect.BLOCKED,
-        "{what} {name!r} at {where} uses a name or path of dinp's; rename it",
+        "{what} {name!r} at {where} uses a name or path of dinp's; choose another",
     )
     SIDECAR_IN_PLACE = (
         "sidecar_in_place",
@@ -258,7 +258,7 @@ class Reason(Enum):
     UNKNOWN_ANNOTATION = (
         "unknown_annotation",
         Effect.WARNING,
-        "annotation {key} is not one of dinp's and has no effect{hint}",
+        "{what} is not one of dinp's and has no effect{hint}",
     )
     MISSING_CONTAINERS = (
         "missing_containers",
@@ -403,7 +403,7 @@ class Reason(Enum):
     QOS_CHANGED = (
         "qos_changed",
         Effect.WARNING,
-        "the Pod's QoS class changes from {old} to {new}, as the daemon has requests of its own; dinp.io/requests and dinp.io/limits with equal cpu and memory keep it",
+        "the Pod's QoS class changes from {old} to {new}, as the daemon has requests of its own; dinp.io/requests and dinp.io/limits keep it, both client or with equal cpu and memory",
     )
     PROXY_REFERENCE = (
         "proxy_reference",

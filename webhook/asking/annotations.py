@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import ipaddress
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -18,8 +17,9 @@ from typing import Final, get_args
 import msgspec
 
 from webhook import names
-from webhook.asking import rules, storage
+from webhook.asking import config_values, rules, storage
 from webhook.asking.config import Config, Transport, forbids_mount
+from webhook.asking.config_values import RESOURCES
 from webhook.asking.rules import Mode
 from webhook.asking.settings import DaemonConfig, Settings, Share, over_defaults
 from webhook.pods import bounds, image, quantity
@@ -74,7 +74,7 @@ def read_settings(pod: Pod, mode: Mode, config: Config) -> Settings | Finding:
 
 
 def unknown_annotations(pod: Pod) -> Iterator[Finding]:
-    """Warn of annotations under dinp.io/ that are not in the table: most are typos."""
+    """Warn of keys under dinp.io/ that have no effect: typos, and what is not where it counts."""
     unknown = (
         name
         for name in pods.annotations_of(pod)
@@ -85,10 +85,18 @@ def unknown_annotations(pod: Pod) -> Iterator[Finding]:
         guessed = at < _GUESSED and len(name) <= bounds.NAME
         close = difflib.get_close_matches(name, TABLE, n=1) if guessed else []
         hint = f"; did you mean {close[0]}?" if close else ""
-        yield Reason.UNKNOWN_ANNOTATION.say(key=name, hint=hint)
+        if name in _OF_NAMESPACES:
+            hint = "; it is a label of namespaces"
+        yield Reason.UNKNOWN_ANNOTATION.say(what=f"annotation {name}", hint=hint)
+    for name in pods.labels_of(pod):
+        if name not in TABLE or name in {rules.INJECT, names.STATUS}:
+            continue
+        hint = "; set it as an annotation of the Pod"
+        yield Reason.UNKNOWN_ANNOTATION.say(what=f"label {name}", hint=hint)
 
 
 _GUESSED: Final = 20
+_OF_NAMESPACES: Final = frozenset({rules.MIGRATE, rules.SHARED_DAEMON})
 
 
 # ---- parsers -------------------------------------------------------------------------------
@@ -133,9 +141,6 @@ def _image(key: str, value: str, config: Config) -> object:
     if image.allowed(value, allowed):
         return value
     return Reason.IMAGE_NOT_ALLOWED.say(value=value, allowed=", ".join(allowed) or "nothing")
-
-
-RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
 
 
 def _resources(key: str, value: str, _config: Config) -> object:
@@ -224,24 +229,6 @@ def _dockerd_args(key: str, value: str, _config: Config) -> object:
 # dockerd's booleans: without a value they are true.
 _SWITCHES: Final = frozenset({"--ipv6", "--ip6tables"})
 _ALLOWED_FLAG = re.compile("|".join(fnmatch.translate(f"--{name}") for name in ALLOWED_FLAGS))
-_REGISTRY = re.compile(
-    r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"
-)
-_MIRROR = re.compile(rf"https?://({_REGISTRY.pattern})/?")
-
-
-def _is_registry(item: str) -> bool:
-    if _REGISTRY.fullmatch(item):
-        return True
-    try:
-        ipaddress.ip_network(item)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_mirror(item: str) -> bool:
-    return _MIRROR.fullmatch(item) is not None
 
 
 TABLE: Final = {
@@ -267,12 +254,12 @@ TABLE: Final = {
         Annotation("dinp.io/share", _share, "share"),
         Annotation(
             "dinp.io/registry-mirrors",
-            _list_of(_is_mirror, "expected URLs such as https://mirror.example.com"),
+            _list_of(config_values.is_mirror, config_values.MIRRORS),
             "registry_mirrors",
         ),
         Annotation(
             "dinp.io/insecure-registries",
-            _list_of(_is_registry, "expected hosts such as registry.example.com:5000, or CIDRs"),
+            _list_of(config_values.is_registry, config_values.REGISTRIES),
             "insecure_registries",
         ),
         Annotation("dinp.io/daemon-config", _daemon_config, "daemon_config", longest=bounds.NAME),

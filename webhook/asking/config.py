@@ -7,14 +7,13 @@ names the YAML path. Precedence: annotation over config file over the defaults h
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
-import yaml
 
 from webhook import names
-from webhook.asking import config_values, storage
+from webhook.asking import config_errors, config_rows, config_values, config_yaml, storage
 from webhook.asking.controllers import CONTROLLERS
 from webhook.asking.watchers import WATCHERS
 from webhook.pods import bounds, pod
@@ -106,7 +105,7 @@ class Sidecar(Strict, frozen=True):
     # The docker CLI for clients, as in dinp.io/cli.
     cli: bool = False
     # RuntimeClasses whose containers may run a daemon without being privileged.
-    unprivileged_runtime_classes: tuple[str, ...] = ("sysbox-runc",)
+    unprivileged_runtime_classes: tuple[Name, ...] = ("sysbox-runc",)
     # Seconds for the daemon to start before the kubelet restarts it.
     startup_seconds: Annotated[int, msgspec.Meta(ge=10, le=3600)] = 300
 
@@ -172,13 +171,6 @@ def forbids_mount(daemon_config_keys: tuple[str, ...] | None, path: str) -> bool
     return daemon_config_keys == () and pod.is_within(path, names.DOCKERS_CONFIG)
 
 
-# PyYAML raises more than its own errors, for values such as 2026-99-99 and !!bool x.
-_NO_YAML = (
-    *(yaml.YAMLError, ValueError, KeyError, AttributeError, IndexError),
-    RecursionError,
-)
-
-
 def parse(text: bytes) -> Config:
     """Parse the config file.
 
@@ -186,16 +178,15 @@ def parse(text: bytes) -> Config:
         ConfigError: not YAML, an unknown key, a wrong type or value; names the YAML path.
     """
     try:
-        document = yaml.safe_load(text)
-    except _NO_YAML as error:
-        message = " ".join(str(error).split())
-        raise ConfigError(f"not valid YAML: {message}") from error
+        document = config_yaml.load(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     try:
         config = msgspec.convert(
             {} if document is None else config_values.with_whole_namespaces(document), Config
         )
     except msgspec.ValidationError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(config_errors.explained(str(error), Config)) from error
     _check(config)
     return config
 
@@ -217,8 +208,10 @@ def _check(config: Config) -> None:
     _check_sidecar(config.sidecar, "$.sidecar")
     for at, entry in enumerate(config.namespaces):
         _check_sidecar(entry.sidecar, f"$.namespaces[{at}].sidecar")
-    _check_rows(config.never_inject, CONTROLLERS, "$.neverInject")
-    _check_rows(config.node_watchers, WATCHERS, "$.nodeWatchers")
+    patterns = [entry.match for entry in config.namespaces]
+    _none(config_rows.problems_of_namespaces(patterns), "$.namespaces")
+    _none(config_rows.problems_of_selectors(config.never_inject, CONTROLLERS), "$.neverInject")
+    _none(config_rows.problems_of_selectors(config.node_watchers, WATCHERS), "$.nodeWatchers")
     directory = config.daemonset.socket_directory
     _at("$.daemonset.socketDirectory", config_values.check_directory, directory)
 
@@ -228,9 +221,11 @@ def _check_sidecar(sidecar: Sidecar, path: str) -> None:
         _at(f"{path}.proxy[{name!r}]", config_values.check_proxy, value)
     for field in ("requests", "limits", "limitRangeLimits"):
         for resource, amount in _resources(sidecar, field).items():
+            _at(f"{path}.{field}[{resource!r}]", config_values.check_resource, resource)
             _at(f"{path}.{field}[{resource!r}]", config_values.check_quantity, amount)
     _at(f"{path}.image", config_values.check_image, sidecar.image)
     _at(f"{path}.rootlessImage", config_values.check_image, sidecar.rootless_image)
+    _check_lists(sidecar, path)
     limit = sidecar.ephemeral_storage_limit
     _at(f"{path}.ephemeralStorageLimit", config_values.check_quantity, limit)
     _at(f"{path}.storage", storage.parse, sidecar.storage)
@@ -246,6 +241,16 @@ def _check_sidecar(sidecar: Sidecar, path: str) -> None:
             raise ConfigError(f"{problem} - at `{where}.size`")
 
 
+def _check_lists(sidecar: Sidecar, path: str) -> None:
+    for field, texts, check in (
+        ("allowedImages", sidecar.allowed_images, config_values.check_pattern),
+        ("registryMirrors", sidecar.registry_mirrors, config_values.check_mirror),
+        ("insecureRegistries", sidecar.insecure_registries, config_values.check_registry),
+    ):
+        for at, text in enumerate(texts):
+            _at(f"{path}.{field}[{at}]", check, text)
+
+
 def _at(path: str, check: Callable[[Value], Result], value: Value) -> Result:
     try:
         return check(value)
@@ -253,22 +258,9 @@ def _at(path: str, check: Callable[[Value], Result], value: Value) -> Result:
         raise ConfigError(f"{error} - at `{path}`") from error
 
 
-def _check_rows(
-    rows: tuple[PodSelector, ...], built_in: tuple[PodSelector, ...], path: str
-) -> None:
-    known = {row.name for row in built_in}
-    for at, row in enumerate(rows):
-        if not row.enabled and row.name not in known:
-            raise ConfigError(
-                f"there is no built-in row {row.name!r} to switch off; docs/config.md lists them"
-                f" - at `{path}[{at}].name`"
-            )
-        for number, name in enumerate(row.images):
-            if not name or name != name.lower() or name.strip("/") != name or ":" in name:
-                raise ConfigError(
-                    f"{name!r} is not the end of an image's path, such as traefik or datadog/agent"
-                    f" - at `{path}[{at}].images[{number}]`"
-                )
+def _none(problems: Iterator[config_rows.Problem], path: str) -> None:
+    for problem, where in problems:
+        raise ConfigError(f"{problem} - at `{path}{where}`")
 
 
 def _resources(sidecar: Sidecar, field: str) -> Resources:

@@ -14,8 +14,20 @@ from typing import Any, Final
 from webhook.pods import bounds, image, pod, quantity
 
 _PEM: Final = re.compile(r"-----BEGIN ([^-\n]*)-----([^-]*)-----END ([^-\n]*)-----")
+# A line of a key whose BEGIN line is lost; no word of a comment is that long.
+_ENCODED: Final = re.compile(r"^[A-Za-z0-9+/=]{48,}(?=\s*$)", re.MULTILINE)
 _BEGIN: Final = "-----BEGIN "
 _CERTIFICATE: Final = "CERTIFICATE"
+
+RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
+MIRRORS: Final = "expected URLs such as https://mirror.example.com"
+REGISTRIES: Final = "expected hosts such as registry.example.com:5000, or CIDRs"
+_REGISTRY: Final = re.compile(
+    r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"
+)
+_MIRROR: Final = re.compile(rf"https?://({_REGISTRY.pattern})/?")
+# What stands for other texts in a shell pattern.
+_WILDCARDS: Final = re.compile(r"\[[^]]*\]|[*?]")
 
 
 def with_whole_namespaces(document: Any) -> Any:
@@ -31,12 +43,54 @@ def with_whole_namespaces(document: Any) -> Any:
             return entry
         return {**entry, "sidecar": {**base, **entry["sidecar"]}}
 
-    return {**document, "namespaces": [whole(entry) for entry in document["namespaces"]]}
+    # First the file's own, so that what is wrong there is told of it.
+    return {
+        "sidecar": base,
+        **document,
+        "namespaces": [whole(entry) for entry in document["namespaces"]],
+    }
 
 
 def check_image(value: str) -> None:
     if image.parse(value) is None:
         raise ValueError(f"{value!r} is not an image, such as docker:29-dind")
+
+
+def check_pattern(value: str) -> None:
+    """Of allowedImages: whether any image can match."""
+    name = _WILDCARDS.sub("1", value).partition("@")[0]  # a digit may stand in a port, too
+    if image.parse(name) is None:
+        raise ValueError(f"{value!r} matches no image, as docker:*-dind does")
+
+
+def is_registry(text: str) -> bool:
+    if _REGISTRY.fullmatch(text):
+        return True
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_mirror(text: str) -> bool:
+    return _MIRROR.fullmatch(text) is not None
+
+
+def check_registry(value: str) -> None:
+    if not is_registry(value):
+        raise ValueError(f"{value!r}: {REGISTRIES}")
+
+
+def check_mirror(value: str) -> None:
+    if not is_mirror(value):
+        raise ValueError(f"{value!r}: {MIRRORS}")
+
+
+def check_resource(name: str) -> None:
+    """Kubernetes refuses a Pod for any other name without a domain."""
+    if name not in RESOURCES and "/" not in name and not name.startswith("hugepages-"):
+        raise ValueError(f"{name!r} is none of Kubernetes' resources: {', '.join(RESOURCES)}")
 
 
 def check_proxy(value: object) -> None:
@@ -75,6 +129,9 @@ def check_authorities(text: str) -> None:
     blocks = _PEM.findall(text)
     if len(blocks) != text.count(_BEGIN) or not blocks:
         raise ValueError("expected certificates in PEM, each from its BEGIN line to its END line")
+    if line := _ENCODED.search(_PEM.sub("", text)):
+        what = f"of {len(line[0])} characters of base64 is in no block, and may be of a key"
+        raise ValueError(f"expected certificates and comments alone, and a line {what}")
     for number, (begin, body, end) in enumerate(blocks, 1):
         if begin != _CERTIFICATE or end != _CERTIFICATE:
             raise ValueError(f"block {number} is {begin!r}: expected certificates alone, no key")

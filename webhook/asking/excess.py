@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, cast
 
 from webhook import names
-from webhook.asking.annotations import RESOURCES, TABLE
+from webhook.asking.annotations import TABLE
+from webhook.asking.config_values import RESOURCES
 from webhook.asking.settings import Share
 from webhook.pods import bounds
 from webhook.pods import pod as pods

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from webhook.pods import jobs
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, VolumeMount
 
-_LABELS: Final = (
-    "job.runner.gitlab.com/",
-    "project.runner.gitlab.com/",
-    "manager.runner.gitlab.com/",
-)
-# In every job, also of a runner that is too old for these labels.
+# In every job, also of a runner that is too old for its labels.
 _CONTAINERS: Final = frozenset({"build", "helper"})
 # They get each volume of the job, and write the log and the runner's own scripts.
 _INIT_CONTAINERS: Final = frozenset({"init-permissions", "init-build-uid-gid-collector"})
@@ -21,7 +17,7 @@ _WRITTEN: Final = ("/logs-", "/scripts-")
 
 def is_job(pod: Pod) -> bool:
     """Whether the runner has made the Pod, by its labels or its containers."""
-    if any(name.startswith(_LABELS) for name in pods.labels_of(pod)):
+    if any(name.startswith(jobs.GITLAB) for name in pods.labels_of(pod)):
         return True
     return {container["name"] for container in pod["spec"]["containers"]} >= _CONTAINERS
 

@@ -191,6 +191,7 @@ def _inject_object(
         pod = pod_templates.pod_of(template, namespace)
         injection = admission.inject(pod, rule, of_namespace)
         report.injection(who, injection)
+        report.misplaced(who, pod_templates.misplaced(found, template), template.path)
         if injection.operations:
             new = pod_templates.template_of(injection.pod, template)
             yield from patch.diff(template.value, new, template.path)

@@ -14,6 +14,9 @@ from typing import Final
 _LONG: Final = 12  # lines
 # An added line that begins a text of several lines: `command: |`, or `- |-` in a list.
 _HEAD: Final = re.compile(r"\+( *)(?:\S.*)?[|>][-+\d]*\s*")
+# A text in quotes, as YAML in flow style has all of it on one line.
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ESCAPE: Final = re.compile(r"\\.")
 
 
 def folded_text(diff: str) -> str:
@@ -27,7 +30,7 @@ def folded(lines: Iterable[str]) -> Iterator[str]:
     at = 0
     while at < len(left):
         line = left[at]
-        yield line
+        yield _QUOTED.sub(_short_quote, line) if line.startswith("+") else line
         at += 1
         if head := _HEAD.fullmatch(line):
             text = list(takewhile(re.compile(rf"\+(?:{head[1]} |\s*$)").match, left[at:]))
@@ -39,3 +42,9 @@ def _short(text: list[str]) -> list[str]:
     if len(text) <= _LONG:
         return text
     return [f"{text[0].rstrip()} ... {len(text) - 1} more lines"]
+
+
+def _short_quote(text: re.Match[str]) -> str:
+    ends = [escape.start() for escape in _ESCAPE.finditer(text[0]) if escape[0] == "\\n"]
+    more = len(ends) - text[0].endswith('\\n"')
+    return f'{text[0][: ends[0]]} ... {more} more lines"' if more >= _LONG else text[0]

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from webhook.asking import rules
+
 _OWNERS: Final = {"Deployment": ("apps/v1", "ReplicaSet"), "CronJob": ("batch/v1", "Job")}
 _TEMPLATES: Final = ("template", "Template", "templateSpec", "TemplateSpec")
 # What controllers and the API server write into a Pod, and a manifest does not show.
@@ -46,8 +48,16 @@ class KubernetesObject:
     @property
     def labels(self) -> dict[str, str]:
         """The object's own labels."""
-        labels = self._metadata("labels")
-        return {str(key): str(at) for key, at in labels.items()} if isinstance(labels, dict) else {}
+        return self._texts("labels")
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The object's own annotations."""
+        return self._texts("annotations")
+
+    def _texts(self, field: str) -> dict[str, str]:
+        texts = self._metadata(field)
+        return {str(key): str(at) for key, at in texts.items()} if isinstance(texts, dict) else {}
 
     def _metadata(self, field: str) -> Any:
         metadata = self.value.get("metadata")
@@ -85,6 +95,25 @@ def templates(found: KubernetesObject) -> Iterator[PodTemplate]:
     for key, value in found.value.items():
         if key not in {"metadata", "status"}:
             yield from _search(found, key, value, f"/{_escape(key)}")
+
+
+# Built-in kinds, whose controllers give Pods what the template has and nothing of their own metadata.
+_WORKLOADS: Final = frozenset(
+    {
+        *("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController"),
+        *("Job", "CronJob", "PodTemplate"),
+    }
+)
+
+
+def misplaced(found: KubernetesObject, template: PodTemplate) -> list[str]:
+    """The object's own annotations for dinp, and its label, that its Pods will not have."""
+    if found.kind not in _WORKLOADS or not template.path:
+        return []
+    asked = [key for key in found.annotations if key.startswith("dinp.io/")]
+    asked += [key for key in found.labels if key == rules.INJECT and key not in asked]
+    there = KubernetesObject(template.value, "")
+    return [key for key in asked if key not in there.annotations and key not in there.labels]
 
 
 def _search(found: KubernetesObject, key: str, value: Any, path: str) -> Iterator[PodTemplate]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -48,6 +48,10 @@ class Report:
         for problem in wrong_labels(found.labels):
             self.denied = True
             self.say(f"Namespace {found.name}: denied: {problem}")
+        for key in (rules.INJECT, rules.MIGRATE, rules.SHARED_DAEMON):
+            if key in found.annotations:
+                what = f"annotation {key} has no effect on a namespace; set it as a label"
+                self.say(f"Namespace {found.name}: warning: {what}")
 
     def injection(self, who: str, injection: Injection) -> None:
         """One line for the decision and one for each warning."""
@@ -72,6 +76,12 @@ class Report:
         """Tell of an object that may be meant to have one: a controller may make it of other fields."""
         if self.verbose:
             self.say(f"{who}: no Pod and no Pod template is in it")
+
+    def misplaced(self, who: str, keys: Sequence[str], path: str) -> None:
+        """Tell of keys on a workload that its Pods will not have: the usual mistake with Jobs."""
+        if keys:
+            place = f"{path[1:].replace('/', '.')}.metadata"
+            self.say(f"{who}: warning: {', '.join(keys)} has no effect here; put it into {place}")
 
     def excluded(self, who: str, namespace: str) -> None:
         self.pods += 1

@@ -105,7 +105,7 @@ def _sidecar(
     if found.dind is None:
         dind = sidecar.with_links(dind, _links(pod, clients, pods.mounts(dind), settings))
         told = (
-            *resources.nothing_to_take(settings, users),
+            *(resources.nothing_to_take(settings, users) if asked else ()),
             *filter(None, [resources.qos_changed(pod, asked)]),
         )
     else:

@@ -20,7 +20,6 @@ from webhook.reasons import Finding, Reason
 
 # Of a node agent's signals, the first ones; a warning is short.
 _SIGNALS_TOLD: Final = 4
-_NAMELESS: Final = "without a name"
 
 
 def hands_off(pod: Pod, request: Request, seen: Found, config: Config) -> Finding | None:
@@ -73,12 +72,13 @@ def _never_by_default(pod: Pod, request: Request, seen: Found, config: Config) -
     if controller is not None:
         socket = ", and keeps its mount of the node's Docker socket" if seen.sockets else ""
         because = controller.because or "is one that the config file names"
-        row = controller.name or _NAMELESS
-        return Reason.NEVER_INJECT.say(because=because, row=row, mode=mode, socket=socket)
+        return Reason.NEVER_INJECT.say(
+            because=because, row=controller.name, mode=mode, socket=socket
+        )
     watcher = _watcher(pod, seen, config)
     if watcher is not None:
         because = watcher.because or "watches the node's containers"
-        return Reason.NODE_WATCHER.say(because=because, row=watcher.name or _NAMELESS, mode=mode)
+        return Reason.NODE_WATCHER.say(because=because, row=watcher.name, mode=mode)
     return None
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Final, Literal
 
+from webhook.asking.config_values import RESOURCES
 from webhook.asking.settings import Settings
 from webhook.pods import pod as pods
 from webhook.pods import quantity
@@ -20,8 +21,6 @@ from webhook.reasons import Finding, Reason
 LIMIT_RANGER: Final = "kubernetes.io/limit-ranger"
 _STORAGE: Final = "ephemeral-storage"
 _COMPUTE: Final = ("cpu", "memory")
-# What is taken over from clients.
-RESOURCES: Final = (*_COMPUTE, _STORAGE)
 
 QosClass = Literal["Guaranteed", "Burstable", "BestEffort"]
 

@@ -20,6 +20,8 @@ _UNFIT: Final = {
     **dict.fromkeys(("configMap", "secret", "projected", "downwardAPI", "image"), _READ_ONLY),
     "nfs": "overlayfs does not work on NFS",
 }
+# Types of a hostPath that is no directory.
+_FILES: Final = frozenset({"File", "FileOrCreate", "Socket", "CharDevice", "BlockDevice"})
 _TOLD: Final = 20  # names of volumes
 
 
@@ -89,7 +91,10 @@ def _unfit(volume: Volume) -> Iterator[str]:
             yield _UNFIT[kind]
         elif isinstance(source, dict) and source.get("readOnly"):
             yield _READ_ONLY
-    path = (volume.get("hostPath") or {}).get("path")
+    host_path: dict[str, Any] = {**(volume.get("hostPath") or {})}
+    if host_path.get("type") in _FILES:
+        yield "it is no directory"
+    path = host_path.get("path")
     if path and _is_nodes(pods.clean_path(path)):
         yield f"{path} is the node's own"
 

@@ -11,10 +11,15 @@ from typing import Final
 from webhook.pods import pod as pods
 from webhook.pods.pod import Pod
 
+# GitLab's runner; finding/gitlab.py has what it does in such a Pod.
+GITLAB: Final = (
+    *("job.runner.gitlab.com/", "project.runner.gitlab.com/"),
+    *("manager.runner.gitlab.com/", "root.runner.gitlab.com/"),
+)
 # A label whose name begins so.
 _PREFIXES: Final = (
     "jenkins/",  # Jenkins' Kubernetes plugin: jenkins/label
-    *("job.runner.gitlab.com/", "project.runner.gitlab.com/", "root.runner.gitlab.com/"),
+    *GITLAB,
     "io.drone.",  # drone-runner-kube
     "woodpecker-ci.org/",
     "workflows.argoproj.io/",

@@ -44,18 +44,23 @@ class PodSelector(LabelSelector, frozen=True):
     """
 
     name: str = ""
-    because: str = ""  # after "this Pod" or "an image that"
+    because: str = ""  # after "this Pod"
     images: tuple[str, ...] = ()  # as `is_named` has them
     migrate: bool = True  # it holds for Pods that mount the node's socket, too
     enabled: bool = True  # else the built-in row of this name does not apply
 
 
 def merged(built_in: Sequence[PodSelector], rows: Sequence[PodSelector]) -> Sequence[PodSelector]:
-    """The built-in rows and the config file's; of two with one name the config file's counts."""
+    """The built-in rows and the config file's; of two with one name the config file's counts.
+
+    A row without a name is called by its place in the file, from 1 on.
+    """
     if not rows:
         return built_in
     by_name = {row.name: row for row in built_in}
-    by_name |= {row.name or f"row {number}": row for number, row in enumerate(rows, 1)}
+    for number, row in enumerate(rows, 1):
+        named = row if row.name else msgspec.structs.replace(row, name=f"{number}")
+        by_name[named.name] = named
     return [row for row in by_name.values() if row.enabled]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.webhook import small_pods as build
@@ -252,6 +254,26 @@ def test_unknown_annotations_warn(hint: str, name: str) -> None:
     pod = build.pod(annotations={name: "x", "example.com/x": "y", "dinp.io/status": ""})
     expected = f"annotation {name} is not one of dinp's and has no effect{hint}"
     assert [expected] == [str(found) for found in unknown_annotations(pod)]
+
+
+@pytest.mark.parametrize(
+    ("expected", "metadata"),
+    [
+        (
+            "annotation dinp.io/migrate is not one of dinp's and has no effect; it is a label of namespaces",
+            {"annotations": {"dinp.io/migrate": "sidecar"}},
+        ),
+        (
+            "label dinp.io/requests is not one of dinp's and has no effect; set it as an annotation of the Pod",
+            {"labels": {"dinp.io/requests": "client"}},
+        ),
+        (None, {"labels": {"dinp.io/inject": "sidecar", "dinp.io/mode": "sidecar", "app": "a"}}),
+    ],
+)
+def test_keys_where_they_do_not_count(expected: str | None, metadata: dict[str, Any]) -> None:
+    """dinp.io/inject works as a label of a Pod, and nothing else does."""
+    found = [str(one) for one in unknown_annotations(build.pod(**metadata))]
+    assert ([expected] if expected else []) == found
 
 
 def test_many_unknown_annotations() -> None:

@@ -45,7 +45,7 @@ def test_keys_are_as_in_kubernetes() -> None:
         ("unknown field `matchLabel` - at `$.neverInject[0]`", "neverInject: [{matchLabel: {}}]"),
         (
             "there is no built-in row 'traefic' to switch off",
-            "nodeWatchers: [{name: traefik}, {name: traefic, enabled: false}]",
+            "nodeWatchers: [{images: [traefik]}, {name: traefic, enabled: false}]",
         ),
         ("at `$.neverInject[0].name`", "neverInject: [{enabled: false}]"),
         ("at `$.nodeWatchers[0].images[1]`", "nodeWatchers: [{images: [a/b*, 'traefik:3']}]"),

@@ -74,6 +74,7 @@ def test_authorities(text: str) -> None:
         ("expected certificates in PEM", PEM[:-20]),
         ("expected certificates in PEM", PEM + PEM[:-20]),
         ("block 2 is 'PRIVATE KEY': expected certificates alone", PEM + SECRET),
+        ("a line of 64 characters of base64 is in no block", PEM + SECRET.partition("KEY-----")[2]),
         ("certificate 2 does not parse", PEM + PEM.replace("M", "*", 1).replace("\n", "\n*", 1)),
         ("certificate 1 does not parse", _pem(DER[:-1])),
         ("certificate 1 does not parse", _pem(b"")),
@@ -89,6 +90,7 @@ def test_what_are_no_authorities(says: str, text: str) -> None:
         configs.parse(json.dumps({"sidecar": {"certificateAuthorities": text}}).encode())
     assert says in str(caught.value)
     assert str(caught.value).endswith("at `$.sidecar.certificateAuthorities`")
+    assert not any(line in str(caught.value) for line in SECRET.splitlines())
     assert "MIG" not in str(caught.value)  # nothing of a key
 
 
@@ -174,3 +176,9 @@ def test_an_entry_of_a_file_that_is_wrong() -> None:
     """The file's own sidecar is what is wrong then."""
     with pytest.raises(ConfigError, match=r"at `\$\.sidecar`"):
         configs.parse(b"{sidecar: [], namespaces: [{match: [a], sidecar: {}}]}")
+
+
+def test_an_error_of_the_file_is_told_there() -> None:
+    """An entry has the file's keys, too, and the path is where the wrong one stands, in any order."""
+    with pytest.raises(ConfigError, match=r"at `\$\.sidecar`"):
+        configs.parse(b"{namespaces: [{match: [a], sidecar: {}}], sidecar: {imagee: x}}")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.webhook import small_pods as build
 from webhook.finding import gitlab
+from webhook.pods import jobs
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,11 @@ def test_a_service_runs_no_script() -> None:
     """So the runner exports nothing there."""
     found = [name for name in ("build", "helper", "svc-0") if gitlab.exports({"name": name})]
     assert ["build", "helper"] == found
+
+
+@pytest.mark.parametrize("part", ["job", "project", "manager", "root"])
+def test_a_label_of_its_jobs_is_one_in_all_rooms(part: str) -> None:
+    """What counts as a CI system's job and what knows the runner's ways go by one list."""
+    pod = build.pod(labels={f"{part}.runner.gitlab.com/id": "1"})
+    assert gitlab.is_job(pod)
+    assert jobs.is_job(pod)

@@ -329,5 +329,5 @@ def test_parameters_are_read_as_much() -> None:
     """A text that runs what stands behind it is as long as one that names a daemon."""
     script = f'{"x" * bounds.SCRIPTS};"$@"'
     container = build.container("x", command=["sh", "-c", script, "x", "dockerd"])
-    found = pod_daemons.pod_daemons(build.pod(container), ())
+    found = _found(build.pod(container))
     assert [Unread("x", "its command", "it is too long", True)] == [*found.unread]

@@ -16,6 +16,15 @@ def test_a_long_text_is_its_first_line_and_a_count() -> None:
         assert "\n".join(short) == folded_text("\n".join(lines))
 
 
+def test_a_long_text_in_quotes() -> None:
+    """Flow style has all of it on one line, and a backslash before each quote that is of the text."""
+    script = "\\n".join(['say \\"hello\\"', "printf '%s\\\\n'", *(["more"] * 12)])
+    line = f'+spec: {{"command": ["sh", "{script}\\n"], "args": ["a\\nb"]}}'
+    short = '+spec: {"command": ["sh", "say \\"hello\\" ... 13 more lines"], "args": ["a\\nb"]}'
+    assert [short] == list(folded([line]))
+    assert [f" {line[1:]}", f"-{line[1:]}"] == list(folded([f" {line[1:]}", f"-{line[1:]}"]))
+
+
 def test_empty_lines_are_of_the_text() -> None:
     """They have no indentation."""
     assert ["+- |", "+  line 0 ... 15 more lines"] == list(

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from tests.webhook import small_pods as build
+from webhook.asking import config as configs
 from webhook.asking.config import Config
 from webhook.asking.rules import RULES
 from webhook.planning.plan import Action, Plan, decide
@@ -163,3 +164,14 @@ def test_a_directory_that_holds_the_socket(expected: Reason, pod: Pod) -> None:
     assert ("DOCKER_HOST points there" in found.finding.text) == (
         "env" in pod["spec"]["containers"][0] and expected is Reason.RUN_DIRECTORY_ONLY
     )
+
+
+def test_rows_without_a_name_are_told_by_their_place() -> None:
+    """Who has ten of them finds the one that holds; and of a label nobody says that it is an image."""
+    file = "[{images: [nobody]}, {matchLabels: {tidies: disks}, because: tidies up disks}]"
+    pod = with_socket(build.pod(labels={"tidies": "disks"}))
+    for table in ("neverInject", "nodeWatchers"):
+        config = configs.parse(f"{table}: {file}".encode())
+        finding = plan(pod, MIGRATE, config).finding
+        assert finding.text.endswith(f"that is row 2 of {table}")
+        assert "this Pod tidies up disks" in finding.text

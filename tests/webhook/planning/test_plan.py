@@ -405,6 +405,7 @@ def test_pods_that_nobody_asks_for_are_left(rule: str, annotations: dict[str, st
     ("there", "annotations", "resources"),
     [
         (True, {"dinp.io/limits": "cpu=1"}, {"limits": {"cpu": "4"}}),
+        (True, {"dinp.io/requests": "client"}, {"limits": {"cpu": "4"}}),
         (True, {"dinp.io/requests": "cpu=1"}, {"limits": {"cpu": "4"}}),
         (False, {"dinp.io/limits": "cpu=1"}, {}),
         (False, {}, {"limits": {"cpu": "4"}}),
@@ -413,9 +414,10 @@ def test_pods_that_nobody_asks_for_are_left(rule: str, annotations: dict[str, st
 def test_pod_level_resources_win(
     there: bool, annotations: dict[str, str], resources: dict[str, Any]
 ) -> None:
-    """Where they bound the daemon, its own are told to have no effect."""
+    """Where they bound the daemon, its own are told to have no effect, and no amounts of them."""
     found = plan(build.asking(annotations=annotations, resources=resources))
     assert there == (Reason.POD_LEVEL_RESOURCES in warned(found))
+    assert Reason.NO_CLIENT_RESOURCES not in warned(found)
 
 
 def test_names_without_a_socket_under_migrate() -> None:

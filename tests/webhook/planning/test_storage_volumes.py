@@ -47,6 +47,9 @@ def _pod(source: dict[str, Any], **fields: Any) -> Any:
         ("node's own", {"hostPath": {"path": "/run/dinp"}}),
         (None, {"hostPath": {"path": "/var/lib/ci"}}),
         (None, {"hostPath": {"path": "/usr/local/docker-data"}}),
+        (None, {"hostPath": {"path": "/mnt/disks/ssd0", "type": "DirectoryOrCreate"}}),
+        ("no directory", {"hostPath": {"path": "/mnt/disk.img", "type": "FileOrCreate"}}),
+        ("no directory", {"hostPath": {"path": "/dev/sdb", "type": "BlockDevice"}}),
     ],
 )
 def test_what_can_hold_the_data(why: str | None, source: dict[str, Any]) -> None:

@@ -85,10 +85,14 @@ def test_a_row_has_labels_or_images() -> None:
 
 
 def test_rows_of_the_config_file() -> None:
-    """They come on top; one with a built-in name takes its place, or switches it off."""
+    """They come on top; one with a built-in name takes its place, or switches it off.
+
+    One without a name has its place as one.
+    """
     built_in = [PodSelector(name="a"), PodSelector(name="b")]
     new, none = PodSelector(name="b", images=("x",)), PodSelector()
-    assert [built_in[0], new, none] == selectors.merged(built_in, (new, none))
+    found = selectors.merged(built_in, (new, none))
+    assert [built_in[0], new, PodSelector(name="2")] == found
     off = PodSelector(name="a", enabled=False)
     assert [built_in[1]] == selectors.merged(built_in, (off,))
     assert built_in is selectors.merged(built_in, ())
