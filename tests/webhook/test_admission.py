@@ -194,7 +194,7 @@ def test_denials(says: tuple[str, ...], annotations: dict[str, str]) -> None:
         ("remove hostNetwork", build.asking(hostNetwork=True)),
         ("Windows", build.asking(os={"name": "windows"})),
         ("remove hostUsers", build.asking(hostUsers=False)),
-        ("rename it", build.asking(volumes=[build.host_path("dinp-run", "/x")])),
+        ("choose another", build.asking(volumes=[build.host_path("dinp-run", "/x")])),
         (
             "remove the annotation or use dinp.io/inject: sidecar",
             build.asking("daemonset", annotations={"dinp.io/storage": "emptydir"}),
