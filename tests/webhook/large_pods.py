@@ -333,7 +333,7 @@ def _key(path: _Path, unit: str, value: Any) -> Family:
 def _repeated(unit: str, length: int) -> str:
     times = length // len(unit) + 1
     if "#" in unit:
-        return "".join(unit.replace("#", str(at)) for at in range(times))[:length]
+        return "".join(unit.replace("#", _by_seven(at)) for at in range(times))[:length]
     return (unit * times)[:length]
 
 
@@ -395,7 +395,12 @@ def _one_key(key: str, make: Make, at: int) -> dict[str, Any]:
 
 
 def _numbered(text: str, at: int) -> str:
-    return text.replace("#", str(at))
+    return text.replace("#", _by_seven(at))
+
+
+def _by_seven(number: int) -> str:
+    """The number with digits below 7: 2375 is a port, and what names that port is read more closely."""
+    return f"{_by_seven(number // 7) if number > 6 else ''}{number % 7}"
 
 
 def _plain(hint: Any) -> Any:

@@ -75,15 +75,12 @@ def client_env(
     """
     name = container["name"]
     env = {var["name"]: var for var in pods.env(container)}  # the last of a name counts
-    warnings = []
-    if container.get("envFrom"):
-        warnings.append(Reason.ENV_FROM.say(container=name))
+    warnings = [Reason.ENV_FROM.say(container=name)] if container.get("envFrom") else []
     there = env.get("DOCKER_HOST")
     known = {"", *(at.docker_host for at in (endpoint, former) if at), *endpoint.spellings}
-    if there is not None and not (
-        _is_replaceable(there, known, node_paths)
-        or docker_hosts.of_container(container, aliases) in _addresses(known)
-    ):
+    address = None if there is None else docker_hosts.of_container(container, aliases)
+    is_ours = there is None or address in _addresses(known)
+    if there is not None and not (is_ours or _is_replaceable(there, known, node_paths)):
         value = "valueFrom" if there.get("valueFrom") else there.get("value") or ""
         warnings.append(_kept(name, there, value, exports=exports))
         return ClientEnv(value, warnings=tuple(warnings))
