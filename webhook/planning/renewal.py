@@ -56,6 +56,11 @@ def _message_path(there: Any, _made: Any) -> Any:
     return there if there == _TERMINATION_LOG else None
 
 
+def _message_policy(there: Any, made: Any) -> Any:
+    """`File` is what the API server fills in where nobody has said anything."""
+    return there if made is None else made
+
+
 def _resources(there: Any, made: Any) -> Any:
     """What stays of another's was decided before; here it only must not be written anew."""
     if made is None or same_resources(cast("Resources", there or {}), made):
@@ -93,7 +98,7 @@ FIELDS: Final[Mapping[str, Row]] = {
     "resources": _resources,
     "resizePolicy": _theirs,
     "terminationMessagePath": _message_path,
-    "terminationMessagePolicy": _theirs,
+    "terminationMessagePolicy": _message_policy,
 }
 
 # Variables of others that stay: what known webhooks, and policies of many clusters, give every

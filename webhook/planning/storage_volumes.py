@@ -32,7 +32,7 @@ def obstacle(pod: Pod, storage: Storage) -> Finding | None:
     volume = _volume(pod, storage)
     if volume is None:
         theirs = (one["name"] for one in pods.volumes(pod))
-        known = islice((name for name in theirs if not names.is_dinps_volume(name)), _TOLD)
+        known = islice((name for name in theirs if not _is_added(name)), _TOLD)
         return Reason.UNKNOWN_VOLUME.say(name=storage.name, known=", ".join(known) or "none")
     why = next(_unfit(volume), None)
     return None if why is None else Reason.UNFIT_VOLUME.say(name=storage.name, why=why)
@@ -71,6 +71,11 @@ def mounted(container: Container, storage: Storage) -> Iterator[Finding]:
         if mount["name"] == storage.name:
             blanks = {"volume": storage.name, "path": mount["mountPath"]}
             yield Reason.STORAGE_MOUNTED.say(container=container["name"], **blanks)
+
+
+def _is_added(name: str) -> bool:
+    """Whether its author has not written the volume; the ServiceAccount plugin adds one with a token."""
+    return names.is_dinps_volume(name) or name.startswith("kube-api-access-")
 
 
 def _volume(pod: Pod, storage: Storage) -> Volume | None:
