@@ -141,6 +141,7 @@ def test_what_is_never_refused_for_its_length() -> None:
 TOO_LONG = [
     *((name, "x" * (row.longest + 1)) for name, row in TABLE.items() if name not in {"dinp.io/inject", "dinp.io/status"}),
     ("dinp.io/share", SHARES),
+    ("dinp.io/share", "/" + "x" * bounds.PATH),
     ("dinp.io/requests", f"cpu={LONG_QUANTITY}"),
     ("dinp.io/limits", f"cpu=1,memory={LONG_QUANTITY}"),
     ("dinp.io/storage", f"emptydir:{LONG_QUANTITY}"),
@@ -156,6 +157,13 @@ def test_annotations(key: str, value: str) -> None:
     left = decide(build.pod(annotations={key: value}), build.INJECT_SIDECAR, Config())
     assert (Action.LEAVE, True) == (left.action, left.note_status)
     assert (asking.finding,) == left.warnings
+
+
+def test_what_dinp_has_listed_does_not_count() -> None:
+    """Of safe-to-evict-local-volumes only the names of the author's are counted."""
+    theirs = "x" * bounds.ANNOTATION
+    assert excess(build.asking(annotations={SAFE_TO_EVICT: f"{theirs},dinp-run"})) is None
+    assert excess(build.asking(annotations={SAFE_TO_EVICT: f"{theirs},y"})) is not None
 
 
 @pytest.mark.parametrize("field", ["annotations", "labels"])
