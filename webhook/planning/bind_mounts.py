@@ -21,6 +21,7 @@ from webhook import names
 from webhook.asking.settings import Settings
 from webhook.finding import gitlab
 from webhook.finding.found import Found
+from webhook.pods import jobs
 from webhook.pods import pod as pods
 from webhook.pods.pod import Container, Pod, Trees, VolumeMount
 from webhook.reasons import Finding, Reason
@@ -66,7 +67,7 @@ def mirror(
                 _add(result, container, mount, path)
             else:
                 _miss(result, container, mount, path)
-    result.warnings += _missed(result, argo=_is_argos(pod))
+    result.warnings += _missed(result, argo=jobs.is_argos(pod))
     return tuple(mount for mount, _ in result.by_path.values()), tuple(result.warnings)
 
 
@@ -124,10 +125,6 @@ _WAYS: Final = {
 # Its init container writes an artifact that lies in a volume of the step's into that volume
 # (argo-workflows 3.7, workflow/controller/workflowpod.go: addInputArtifactsVolumes).
 _ARGO_WAY: Final = "give the artifact a path below a volume of the step's own, such as an emptyDir"
-
-
-def _is_argos(pod: Pod) -> bool:
-    return any(name.startswith("workflows.argoproj.io/") for name in pods.labels_of(pod))
 
 
 def without_forbidden(container: Container, settings: Settings) -> Container:

@@ -189,7 +189,7 @@ def _for_nobody(pod: Pod, request: Request, users: Iterable[Client], seen: Found
     place = "the CI/CD variables" if seen.gitlab_job else "the Pod"
     left = _without_injection(Reason.NO_USER.say(hosts=hosts, place=place), request)
     # A client of an earlier pass may have gone: what that pass has written of others stays true.
-    return structs.replace(left, note_status=names.MODE_LABEL not in pods.labels_of(pod))
+    return structs.replace(left, note_status=not names.has_been_here(pods.labels_of(pod)))
 
 
 def _done(decided: Iterable[Client]) -> Finding:

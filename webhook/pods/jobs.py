@@ -16,13 +16,14 @@ GITLAB: Final = (
     *("job.runner.gitlab.com/", "project.runner.gitlab.com/"),
     *("manager.runner.gitlab.com/", "root.runner.gitlab.com/"),
 )
+_ARGO: Final = "workflows.argoproj.io/"
 # A label whose name begins so.
 _PREFIXES: Final = (
     "jenkins/",  # Jenkins' Kubernetes plugin: jenkins/label
     *GITLAB,
     "io.drone.",  # drone-runner-kube
     "woodpecker-ci.org/",
-    "workflows.argoproj.io/",
+    _ARGO,
     "buildkite.com/",  # agent-stack-k8s
     "prow.k8s.io/",
     "actions-runner-controller/",  # summerwind's controller
@@ -74,6 +75,11 @@ def job_label(pod: Pod) -> str | None:
 def is_drones(pod: Pod) -> bool:
     """Whether Drone's Kubernetes runner made the Pod, for a pipeline."""
     return any(name == "io.drone" or name.startswith("io.drone.") for name in pods.labels_of(pod))
+
+
+def is_argos(pod: Pod) -> bool:
+    """Whether Argo's workflow-controller made the Pod, for a step."""
+    return any(name.startswith(_ARGO) for name in pods.labels_of(pod))
 
 
 def is_jenkins(pod: Pod) -> bool:
